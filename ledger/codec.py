@@ -1,0 +1,137 @@
+"""The one canonical encoding (PROTOCOL, Encoding and hashing; B1, B2).
+
+MessagePack with arrays, unsigned integers in shortest form, bin, str in NFC, nil for "absent",
+and maps with str keys sorted by their UTF-8 bytes. No bool, float, negative number or extension.
+``decode`` raises only ``NotCanonical`` or ``TooLarge``.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
+
+import msgpack
+
+from ledger.errors import NotCanonical, TooLarge
+from ledger.limits import CODEC_DEPTH_MAX, CODEC_ITEMS_MAX
+from ledger.primitives import U64_MAX
+
+Value: TypeAlias = "int | bytes | str | Sequence[Value] | Mapping[str, Value] | None"
+"""What can be encoded; decoding gives tuples for arrays and dicts for maps."""
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def encode(value: Value) -> bytes:
+    """Canonical bytes of ``value``; raises NotCanonical where it has none."""
+    return cast(bytes, _pack(_checked(value, "value", 0)))
+
+
+def decode(data: bytes, limit: int, what: str) -> Value:
+    """The value whose canonical encoding ``data`` is; ``what`` names it in errors.
+
+    Refuses, in this order: more than ``limit`` bytes; bytes that are no MessagePack or are
+    followed by others; kinds the protocol does not use; any other form than the canonical one.
+    """
+    if len(data) > limit:
+        raise TooLarge(what, len(data), limit)
+    try:
+        value = msgpack.unpackb(
+            data,
+            use_list=False,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=_unique_map,
+            max_buffer_size=limit,
+            max_array_len=CODEC_ITEMS_MAX,
+            max_map_len=CODEC_ITEMS_MAX,
+            max_ext_len=0,
+        )
+        again = _pack(_checked(value, what, 0))
+    except NotCanonical:
+        raise
+    # msgpack documents ValueError for malformed input; its C unpacker adds the two others.
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotCanonical(what, f"no MessagePack value ({type(error).__name__})") from None
+    if again != data:
+        raise NotCanonical(what, "another encoding of the same value exists")
+    return cast(Value, value)
+
+
+def _unique_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise NotCanonical("map", "a key occurs twice")
+    return result
+
+
+def _checked(value: object, what: str, depth: int) -> object:
+    """``value`` if every part of it is allowed; maps come back with their keys sorted."""
+    if isinstance(value, bytes) or value is None:
+        return value
+    if isinstance(value, bool):
+        raise NotCanonical(what, "a boolean")
+    if isinstance(value, int):
+        if not 0 <= value <= U64_MAX:
+            raise NotCanonical(what, "an integer outside 0..2^64-1")
+        return value
+    if isinstance(value, str):
+        if not value.isascii() and not unicodedata.is_normalized("NFC", value):
+            raise NotCanonical(what, "text that is not in NFC")
+        return value
+    if depth >= CODEC_DEPTH_MAX:
+        raise NotCanonical(what, f"nested deeper than {CODEC_DEPTH_MAX}")
+    if isinstance(value, tuple | list):
+        if len(value) > CODEC_ITEMS_MAX:
+            raise NotCanonical(what, f"more than {CODEC_ITEMS_MAX} items")
+        return [_checked(item, what, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise NotCanonical(what, "a map key that is not text")
+        ordered = sorted(value.items(), key=lambda item: item[0].encode())
+        return {
+            _checked(key, what, depth + 1): _checked(item, what, depth + 1) for key, item in ordered
+        }
+    raise NotCanonical(what, f"a value of kind {type(value).__name__}")
+
+
+def array(value: Value, length: int, what: str) -> tuple[Value, ...]:
+    """``value`` as an array of exactly ``length`` items."""
+    if not isinstance(value, tuple) or len(value) != length:
+        raise NotCanonical(what, f"an array of {length} fields is wanted")
+    return value
+
+
+def array_up_to(value: Value, limit: int, what: str) -> tuple[Value, ...]:
+    """``value`` as an array of at most ``limit`` items."""
+    if not isinstance(value, tuple):
+        raise NotCanonical(what, "an array is wanted")
+    if len(value) > limit:
+        raise TooLarge(what, len(value), limit)
+    return value
+
+
+def uint(value: Value, what: str, limit: int = U64_MAX) -> int:
+    """``value`` as an unsigned integer of at most ``limit``."""
+    if not isinstance(value, int):
+        raise NotCanonical(what, "an unsigned integer is wanted")
+    if value > limit:
+        raise TooLarge(what, value, limit)
+    return value
+
+
+def binary(value: Value, what: str, limit: int) -> bytes:
+    """``value`` as a byte string of at most ``limit`` bytes."""
+    if not isinstance(value, bytes):
+        raise NotCanonical(what, "a byte string is wanted")
+    if len(value) > limit:
+        raise TooLarge(what, len(value), limit)
+    return value
+
+
+def text(value: Value, what: str, limit: int) -> str:
+    """``value`` as text of at most ``limit`` characters."""
+    if not isinstance(value, str):
+        raise NotCanonical(what, "text is wanted")
+    if len(value) > limit:
+        raise TooLarge(what, len(value), limit)
+    return value

@@ -1,0 +1,92 @@
+"""What the driver needs from the world. The simulator and the real node implement the same."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.primitives import Hash32, Height, MemberId, Signature, TimestampMs, View
+
+
+class Clock(Protocol):
+    """Two clocks: one for timers, one for block times."""
+
+    def monotonic_ms(self) -> int:
+        """Never goes back; only differences mean anything."""
+
+    def wall_ms(self) -> TimestampMs:
+        """UTC as this machine believes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Sets or deletes one key of the store."""
+
+    key: bytes
+    value: bytes | None
+    """None deletes."""
+
+
+class Storage(Protocol):
+    """An ordered key-value store with atomic, synced batches. One process, one writer."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, checked against its checksum; raises StorageCorrupt."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix``, in the order of their bytes."""
+
+    def write(self, batch: Sequence[Put]) -> None:
+        """All or nothing, on disk when it returns. Any error poisons the store (L1)."""
+
+    def close(self) -> None:
+        """Releases the store; it cannot be used afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What a signer is about to promise: at most one digest for a (kind, height, view)."""
+
+    kind: str
+    """Tag of the message type that is signed."""
+    height: Height
+    view: View
+    digest: Hash32
+    payload: bytes
+    """What must survive a crash beside the digest: proposal, prepared certificate or content."""
+
+
+class SafetyStore(Protocol):
+    """The append-only memory of one signer (section 2.3 of the reliability checklist)."""
+
+    def votes(self) -> Sequence[Vote]:
+        """All votes not yet pruned, oldest first."""
+
+    def append(self, votes: Sequence[Vote]) -> None:
+        """Durable when it returns; raises EquivocationRefused on another digest."""
+
+    def prune(self, below: Height) -> None:
+        """Forgets votes of heights below ``below``; the highest view is always kept."""
+
+
+class Transport(Protocol):
+    """Links to the other validators; losing, delaying and repeating frames is allowed."""
+
+    def send(self, member: MemberId, frame: bytes) -> None:
+        """Queues one frame; drops it when the member is not connected or its queue is full."""
+
+    def broadcast(self, frame: bytes) -> None:
+        """``send`` to every other validator."""
+
+
+class ConsensusSigner(Protocol):
+    """Signs votes that the safety store holds, and nothing else."""
+
+    def sign_vote(self, vote: Vote) -> Signature:
+        """Raises CallerBug unless ``vote`` is in the safety store."""
+
+
+class TraceSink(Protocol):
+    """Where the driver's trace events go; logs and metrics are made of them elsewhere."""
+
+    def emit(self, event: str, /, **fields: int | str) -> None:
+        """One event; fields never hold patient data or keys."""
