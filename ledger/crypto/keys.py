@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -71,13 +71,18 @@ def _load(encoded: bytes) -> ec.EllipticCurvePublicKey:
         raise NotCanonical("public key", "unknown suite or size")
     try:
         key = load_der_public_key(encoded[1:])
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise NotCanonical("public key", "no SubjectPublicKeyInfo") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise NotCanonical("public key", "not a P-256 key")
     if encode_public_key(key).encoded != encoded:
         raise NotCanonical("public key", "another encoding of the same key exists")
     return key
+
+
+def load_public_key(key: PublicKey) -> ec.EllipticCurvePublicKey:
+    """OpenSSL's form of a key, for key agreement; raises NotCanonical."""
+    return _load(key.encoded)
 
 
 def encode_public_key(key: ec.EllipticCurvePublicKey) -> PublicKey:

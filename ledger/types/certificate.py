@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 
 from ledger import codec
+from ledger.codec import Value
 from ledger.crypto.hashing import Tag, signing_digest
 from ledger.crypto.keys import verify_signature
 from ledger.errors import NotCanonical, PeerFault
@@ -116,16 +117,23 @@ class CertifiedHeader:
 
     def encode(self) -> bytes:
         """[header bytes, certificate bytes]."""
-        return codec.encode([self.header.encode(), self.certificate.encode()])
+        return codec.encode(self.to_value())
 
     @staticmethod
     def decode(data: bytes) -> "CertifiedHeader":
         """Raises NotCanonical, TooLarge or OutOfRange; nothing is verified here."""
-        fields = codec.array(
-            codec.decode(data, CERTIFIED_HEADER_BYTES_MAX, "certified header"),
-            2,
-            "certified header",
+        return CertifiedHeader.from_value(
+            codec.decode(data, CERTIFIED_HEADER_BYTES_MAX, "certified header")
         )
+
+    def to_value(self) -> Value:
+        """As it stands inside a proof bundle."""
+        return (self.header.encode(), self.certificate.encode())
+
+    @staticmethod
+    def from_value(value: Value) -> "CertifiedHeader":
+        """Raises NotCanonical, TooLarge or OutOfRange; nothing is verified here."""
+        fields = codec.array(value, 2, "certified header")
         return CertifiedHeader(
             Header.decode(codec.binary(fields[0], "header", HEADER_BYTES_MAX)),
             QuorumCertificate.decode(codec.binary(fields[1], "certificate", CERTIFICATE_BYTES_MAX)),
