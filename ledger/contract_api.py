@@ -77,7 +77,9 @@ class Refused(Exception):
 class Contract(Protocol):
     """One contract: a set of typed actions."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What transactions call it by."""
 
     def call(
         self, action: str, args: tuple[Value, ...], context: CallContext, state: StateView

@@ -252,6 +252,53 @@ class Disclosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseDisclosed:
+    """One entry of a hospital's release access log: a vendor read de-identified records."""
+
+    permission: Hash32
+    reader: KeyId
+    reader_member: MemberId
+    purpose: str
+    count: int
+    """How many de-identified records were shown."""
+    digest: Hash32
+    """Commits the gateway to which ones; only gateway and reader can recompute it."""
+    height: Height
+    time_ms: TimestampMs
+
+    def encode(self) -> bytes:
+        """[permission, reader, reader member, purpose, count, digest, height, time]."""
+        return codec.encode(
+            [
+                self.permission,
+                self.reader,
+                self.reader_member,
+                self.purpose,
+                self.count,
+                self.digest,
+                self.height,
+                self.time_ms,
+            ]
+        )
+
+    @staticmethod
+    def decode(data: bytes) -> "ReleaseDisclosed":
+        """Raises NotCanonical, TooLarge or OutOfRange."""
+        what = "release access entry"
+        fields = codec.array(codec.decode(data, 512, what), 8, what)
+        return ReleaseDisclosed(
+            Hash32(codec.binary(fields[0], what, 32)),
+            KeyId(codec.binary(fields[1], what, 32)),
+            MemberId(codec.text(fields[2], what, 32)),
+            codec.text(fields[3], what, 16),
+            codec.uint(fields[4], what),
+            Hash32(codec.binary(fields[5], what, 32)),
+            Height(codec.uint(fields[6], what)),
+            TimestampMs(codec.uint(fields[7], what)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LogRoot:
     """Value of a log's state key."""
 

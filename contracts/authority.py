@@ -1,0 +1,27 @@
+"""Who may call what: one table, one function. What is not in the table is refused."""
+
+from collections.abc import Mapping, Set
+from typing import TypeAlias
+
+Caller: TypeAlias = tuple[str, str]
+"""(kind of the signer's member, role of the signer's key)."""
+
+AUTHORITY: Mapping[tuple[str, str], Set[Caller]] = {
+    ("members", "bind_resident"): {("hospital", "registrar")},
+    ("index", "register"): {("hospital", "gateway")},
+    ("index", "supersede"): {("hospital", "gateway")},
+    ("index", "mark_entered_in_error"): {("hospital", "gateway")},
+    ("release", "publish"): {("hospital", "gateway")},
+    # A resident's key belongs to the hospital that bound it.
+    ("access", "request"): {("hospital", "treating"), ("hospital", "resident")},
+    ("access", "request_release"): {("vendor", "vendor-service")},
+    ("audit", "disclose"): {("hospital", "gateway")},
+    ("audit", "disclose_release"): {("hospital", "gateway")},
+}
+"""(contract, action) -> callers, any of whom is enough."""
+
+
+def may_call(contract: str, action: str, kind: str, roles: tuple[str, ...]) -> bool:
+    """Whether a key with ``roles`` of a member of ``kind`` may call the action (K5)."""
+    callers = AUTHORITY.get((contract, action), frozenset())
+    return any((kind, role) in callers for role in roles)

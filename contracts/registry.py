@@ -1,0 +1,34 @@
+"""The contracts of this execution version; the only module that knows them all."""
+
+from collections.abc import Mapping, Sequence
+
+from contracts.access import ACCESS
+from contracts.actions import ActionContract
+from contracts.audit import AUDIT
+from contracts.index import INDEX
+from contracts.lookup import find_user
+from contracts.members import MEMBERS, genesis_values
+from contracts.release import RELEASE
+from ledger.contract_api import Contract, StateView
+from ledger.primitives import KeyId
+from ledger.types.genesis import Genesis, UserKey
+
+CONTRACTS: Mapping[str, ActionContract] = {
+    contract.name: contract for contract in (MEMBERS, INDEX, RELEASE, ACCESS, AUDIT)
+}
+
+
+class Registry:
+    """Implements ``ledger.contract_api.ContractTable``."""
+
+    def find(self, name: str) -> Contract | None:
+        """The contract of that name."""
+        return CONTRACTS.get(name)
+
+    def genesis_values(self, genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
+        """State keys and values at height 0."""
+        return genesis_values(genesis)
+
+    def signer(self, state: StateView, key_id: KeyId) -> UserKey | None:
+        """The registration of a key, or None; validity is execution's question."""
+        return find_user(state, key_id)
