@@ -1,0 +1,43 @@
+"""What a NEW-VIEW must propose, and which view to join: pure, recomputed by every replica."""
+
+from collections.abc import Iterable, Sequence
+
+from ledger.consensus.messages import NewView, PreparedCertificate, ViewChange
+from ledger.primitives import Height, View
+
+
+def target_height(view_changes: Sequence[ViewChange]) -> Height:
+    """The highest height among the view-changes; its certificate is in one of them."""
+    return max(change.height for change in view_changes)
+
+
+def required_block(view_changes: Sequence[ViewChange]) -> PreparedCertificate | None:
+    """The prepared certificate with the highest view among those of the highest height.
+
+    A block that was committed anywhere was prepared by a quorum, so each quorum of
+    view-changes holds its certificate, and a later view never has another (SAFE-1).
+    """
+    height = target_height(view_changes)
+    prepared = [
+        change.prepared
+        for change in view_changes
+        if change.height == height and change.prepared is not None
+    ]
+    return max(prepared, key=lambda proof: proof.view, default=None)
+
+
+def proposal_follows(message: NewView) -> bool:
+    """Whether the proposal of a NEW-VIEW is the one that its view-changes require."""
+    if message.proposal.height != target_height(message.view_changes):
+        return False
+    required = required_block(message.view_changes)
+    return required is None or required.block_hash == message.proposal.block.hash
+
+
+def view_to_join(current: View, wanted: Iterable[View], witness: int) -> View | None:
+    """The lowest of f+1 or more distinct validators' higher views, or None (besu #1822).
+
+    Among f+1 one is correct, so a single liar cannot push anyone (FISCO #2211).
+    """
+    higher = sorted(view for view in wanted if view > current)
+    return higher[0] if len(higher) >= witness else None
