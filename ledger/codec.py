@@ -41,7 +41,6 @@ def decode(data: bytes, limit: int, what: str) -> Value:
             raw=False,
             strict_map_key=True,
             object_pairs_hook=_unique_map,
-            max_buffer_size=limit,
             max_array_len=CODEC_ITEMS_MAX,
             max_map_len=CODEC_ITEMS_MAX,
             max_ext_len=0,
