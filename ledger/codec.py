@@ -23,7 +23,10 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 def encode(value: Value) -> bytes:
     """Canonical bytes of ``value``; raises NotCanonical where it has none."""
-    return cast(bytes, _pack(_checked(value, "value", 0)))
+    try:
+        return cast(bytes, _pack(_checked(value, "value", 0)))
+    except UnicodeEncodeError:
+        raise NotCanonical("value", "text with half of a surrogate pair") from None
 
 
 def decode(data: bytes, limit: int, what: str) -> Value:
