@@ -150,7 +150,7 @@ def _state(fields: tuple[Value, ...]) -> StateBundle:
         CertifiedHeader.from_value(fields[1]),
         codec.binary(fields[2], "state key", STATE_KEY_BYTES_MAX),
         None if value is None else codec.binary(value, "state value", STATE_VALUE_BYTES_MAX),
-        StateProof.of(fields[4]),
+        StateProof.from_value(fields[4]),
     )
 
 
