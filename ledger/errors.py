@@ -41,6 +41,14 @@ class WorldFault(LedgerError):
 
 
 @dataclass(eq=False)
+class WrongCall(CallerBug):
+    """A function was called in a state or with a value that its caller must exclude."""
+
+    what: str
+    template = "{what}"
+
+
+@dataclass(eq=False)
 class OutOfRange(PeerFault):
     """A value is outside the range of its type."""
 
@@ -83,3 +91,15 @@ class ProofInvalid(PeerFault):
     what: str
     reason: str
     template = "{what}: {reason}"
+
+
+@dataclass(eq=False)
+class StateDamaged(WorldFault):
+    """Two parts of this node's own stored state contradict each other."""
+
+    what: str
+    reason: str
+    template = (
+        "stored state: {what}: {reason}; stop this node, move its store away, "
+        "and let it catch up from its peers"
+    )

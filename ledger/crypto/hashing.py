@@ -34,10 +34,15 @@ class Tag(StrEnum):
     SIGN_API_REQUEST = "sign-api-request"
 
 
+def prefix(tag: Tag) -> bytes:
+    """The bytes with which each preimage under ``tag`` begins: a constant for busy loops."""
+    encoded = tag.encode()
+    return len(encoded).to_bytes(4, "big") + encoded
+
+
 def preimage(tag: Tag, *parts: bytes) -> bytes:
     """The bytes whose SHA-256 is ``H(tag, *parts)``; WebCrypto signs these."""
-    encoded = tag.encode()
-    pieces = [len(encoded).to_bytes(4, "big"), encoded]
+    pieces = [prefix(tag)]
     for part in parts:
         pieces.append(len(part).to_bytes(4, "big"))
         pieces.append(part)
