@@ -1,0 +1,162 @@
+"""Synchronisation without I/O: which blocks to ask for, from whom, and what to believe.
+
+Nothing that a peer says about heights is trusted: a claim only decides whom to ask. A block is
+taken when its header is certified by the membership that votes on its height.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ledger import codec
+from ledger.errors import NotCanonical
+from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX
+from ledger.primitives import Hash32, Height, MemberId, View
+from ledger.types.block import Block
+from ledger.types.certificate import (
+    CERTIFICATE_BYTES_MAX,
+    CertifiedHeader,
+    QuorumCertificate,
+    verify_certified_header,
+)
+from ledger.types.membership import Membership
+
+BLOCKS_PER_REQUEST = 64
+RESPONSE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
+"""Blocks of one answer, together; one block always fits."""
+REQUEST_TIMEOUT_MS = 2_000
+BLAME_MS = 10_000
+"""How long a peer that sent something false is not asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a validator says about itself now and then; unsigned, a hint."""
+
+    height: Height
+    """Newest committed height."""
+    view: View
+    entered: bool
+
+    def encode(self) -> bytes:
+        """[height, view, 1 if entered]."""
+        return codec.encode([self.height, self.view, int(self.entered)])
+
+    @staticmethod
+    def decode(data: bytes) -> "Status":
+        """Raises PeerFault."""
+        height, view, entered = codec.array(codec.decode(data, 64, "status"), 3, "status")
+        return Status(
+            Height(codec.uint(height, "status height")),
+            View(codec.uint(view, "status view")),
+            bool(codec.uint(entered, "status entered", 1)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """Asks for committed blocks from ``first`` on, as many as fit."""
+
+    first: Height
+
+    def encode(self) -> bytes:
+        """[first]."""
+        return codec.encode([self.first])
+
+    @staticmethod
+    def decode(data: bytes) -> "BlockRequest":
+        """Raises PeerFault."""
+        (first,) = codec.array(codec.decode(data, 64, "block request"), 1, "block request")
+        return BlockRequest(Height(codec.uint(first, "block request height")))
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedBlock:
+    """A block with the certificate that commits it."""
+
+    block: Block
+    certificate: QuorumCertificate
+
+
+def encode_blocks(blocks: Sequence[CommittedBlock]) -> bytes:
+    """[[block bytes, certificate bytes], ...]."""
+    return codec.encode([[b.block.encoded, b.certificate.encode()] for b in blocks])
+
+
+def decode_blocks(data: bytes) -> tuple[CommittedBlock, ...]:
+    """Raises PeerFault; nothing is verified here."""
+    rows = codec.array_up_to(
+        codec.decode(data, FRAME_BYTES_MAX, "blocks"), BLOCKS_PER_REQUEST, "blocks"
+    )
+    blocks = []
+    for row in rows:
+        block, certificate = codec.array(row, 2, "committed block")
+        blocks.append(
+            CommittedBlock(
+                Block.decode(codec.binary(block, "block", BLOCK_BYTES_MAX)),
+                QuorumCertificate.decode(
+                    codec.binary(certificate, "certificate", CERTIFICATE_BYTES_MAX)
+                ),
+            )
+        )
+    return tuple(blocks)
+
+
+def verify_next(
+    untrusted: CommittedBlock,
+    height: Height,
+    parent: Hash32,
+    membership: Membership,
+    chain_id: Hash32,
+) -> Block:
+    """The block, if it is the certified one at ``height`` on top of ``parent``.
+
+    a) height and parent: NotCanonical; b) certificate: what ``verify_certified_header`` raises.
+    """
+    header = untrusted.block.header
+    if header.height != height or header.parent != parent:
+        raise NotCanonical("committed block", "it does not follow the newest block here")
+    certified = CertifiedHeader(header, untrusted.certificate)
+    verify_certified_header(certified, membership, chain_id)
+    return untrusted.block
+
+
+@dataclass(slots=True)
+class CatchUpPlan:
+    """Whom to ask for the next blocks: one request at a time, peers in turn."""
+
+    claims: dict[MemberId, Height] = field(default_factory=dict)
+    """Highest height each peer has claimed."""
+    _asked: MemberId | None = None
+    _asked_until_ms: int = 0
+    _blamed_until_ms: dict[MemberId, int] = field(default_factory=dict)
+    _last: MemberId | None = None
+
+    def claimed(self, peer: MemberId, height: Height) -> None:
+        """A peer says that it has committed ``height``."""
+        self.claims[peer] = height
+
+    def next_request(self, own: Height, now_ms: int) -> MemberId | None:
+        """The peer to ask for blocks after ``own``, or None while nothing is to be asked."""
+        if self._asked is not None and now_ms < self._asked_until_ms:
+            return None
+        ahead = sorted(
+            peer
+            for peer, height in self.claims.items()
+            if height > own and self._blamed_until_ms.get(peer, 0) <= now_ms
+        )
+        if not ahead:
+            return None
+        last = self._last or ""
+        chosen = next((peer for peer in ahead if peer > last), ahead[0])
+        self._asked = self._last = chosen
+        self._asked_until_ms = now_ms + REQUEST_TIMEOUT_MS
+        return chosen
+
+    def answered(self, peer: MemberId, useful: bool, now_ms: int) -> bool:
+        """Whether ``peer`` was the one asked; a useless or false answer blames it for a while."""
+        if peer != self._asked:
+            return False
+        self._asked = None
+        if not useful:
+            self._blamed_until_ms[peer] = now_ms + BLAME_MS
+        return True

@@ -1,0 +1,494 @@
+"""One turn of a validator: take an event, step the core, make votes durable, sign, send, apply.
+
+Synchronous, with every port injected: the simulator runs this very file under a simulated
+clock, network and disk. ``runtime.py`` is the asyncio shell around it.
+
+What another party sent can only raise PeerFault in here; it is counted against the peer and
+dropped. Any other error ends the process: halting is better than going on wrong.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ledger.state import State
+
+from ledger import catchup
+from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Status
+from ledger.consensus import effects as do
+from ledger.consensus.effects import Effect, Effects, Vote
+from ledger.consensus.events import (
+    Applied,
+    BodyFound,
+    CertificateSeen,
+    Checked,
+    Event,
+    Fired,
+    Proposed,
+    Received,
+    Timer,
+    WorkPending,
+)
+from ledger.consensus.messages import Message, Verifier, decode_message, encode_message
+from ledger.consensus.phases import Settings
+from ledger.consensus.replica import Replica
+from ledger.contract_api import ContractTable
+from ledger.crypto.keys import Signer, Verified
+from ledger.errors import NotCanonical, PeerFault, WorldFault
+from ledger.execution import (
+    BlockResult,
+    InvalidBlock,
+    Position,
+    TransactionRefused,
+    VerifiedTransaction,
+    build_block,
+    check_transaction,
+    execute,
+    select,
+    verify_block,
+)
+from ledger.limits import (
+    BLOCK_BYTES_MAX,
+    BLOCK_TIME_AHEAD_MAX_MS,
+    BLOCK_TRANSACTIONS_MAX,
+)
+from ledger.mempool import AlreadyKnown, Mempool
+from ledger.merkle.log_tree import leaf_hash, root_of
+from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
+from ledger.types.block import Block
+from ledger.types.certificate import (
+    CERTIFICATE_BYTES_MAX,
+    QuorumCertificate,
+    verify_quorum_certificate,
+)
+from ledger.types.genesis import Genesis
+from ledger.types.transaction import SignedTransaction, verify_transaction
+from nodes.frames import (
+    TRANSACTIONS_PER_FRAME,
+    Channel,
+    encode_transactions,
+    frame,
+    split_frame,
+)
+from nodes.ports import Clock, SafetyStore, TraceSink, Transport
+from nodes.storage.ledger_store import LedgerStore
+from nodes.voting import Voter, recover
+
+RESEND_INTERVAL_MS = 500
+"""How often own messages and the status are repeated; also the driver's slowest tick."""
+_AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
+
+
+@dataclass(eq=False)
+class Diverged(WorldFault):
+    """A certified block does not execute here to what its header says. Never vote again."""
+
+    height: int
+    reason: str
+    template = (
+        "block {height} is certified, but this node computes something else ({reason}); its disk "
+        "or its software is damaged: stop, keep the data for inspection, and resynchronise"
+    )
+
+
+@dataclass(slots=True)
+class World:
+    """The ports of one validator."""
+
+    clock: Clock
+    transport: Transport
+    trace: TraceSink
+    store: LedgerStore
+    safety: SafetyStore | None
+    """None makes the node an observer: it follows and answers, and never votes (A2)."""
+    signer: Signer | None
+    committed: Callable[[Height, Sequence[Hash32]], None]
+    """Told after a block is durable."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    status: Status = field(default_factory=lambda: Status(Height(0), View(0), True))
+    faults: int = 0
+
+
+class Driver:
+    """A validator without its event loop."""
+
+    def __init__(
+        self, genesis: Genesis, member: MemberId, contracts: ContractTable, world: World
+    ) -> None:
+        self._genesis = genesis
+        self._member = member
+        self._contracts = contracts
+        self._world = world
+        self._store = world.store
+        self.chain_id = genesis.chain_id
+        self.membership = genesis.membership
+        self.mempool = Mempool()
+        self.peers: dict[MemberId, _Peer] = {
+            v.member: _Peer() for v in self.membership.validators if v.member != member
+        }
+        self.view_changes = 0
+        """View changes this process has seen."""
+        self._verifier = Verifier(self.chain_id, self.membership, genesis.parameters.rotation)
+        self._plan = CatchUpPlan()
+        self._timers: dict[Timer, int] = {}
+        self._results: dict[Hash32, BlockResult] = {}
+        self._applied_at_ms = world.clock.monotonic_ms()
+        self._next_status_ms = 0
+        index = self.membership.index_of(member)
+        self._voter: Voter | None = None
+        if world.safety is not None and world.signer is not None and index is not None:
+            self._voter = Voter(self.chain_id, index, world.signer, world.safety)
+        self.replica = self._recovered_replica(index)
+
+    @property
+    def observer(self) -> bool:
+        """Whether this node never votes."""
+        return self._voter is None
+
+    def _recovered_replica(self, index: int | None) -> Replica:
+        height = self._store.height
+        certificate = self._store.certificate(height) if height else None
+        votes = self._world.safety.votes() if self._world.safety is not None else ()
+        recovered = recover(Height(height + 1), self._parent(), certificate, votes)
+        settings = Settings(
+            self.membership,
+            index if self._voter is not None else None,
+            self._genesis.parameters.rotation,
+            self._genesis.parameters.progress_timeout_ms,
+            RESEND_INTERVAL_MS,
+        )
+        return Replica(settings, recovered)
+
+    # -- turns ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """First turn after construction."""
+        self._drain(self.replica.start())
+
+    def tick(self) -> int:
+        """Fires what is due; returns milliseconds until the next tick is needed."""
+        now = self._world.clock.monotonic_ms()
+        for timer in [t for t, due in self._timers.items() if due <= now]:
+            del self._timers[timer]
+            self._step(Fired(timer))
+        if now >= self._next_status_ms:
+            self._next_status_ms = now + RESEND_INTERVAL_MS
+            self._send_all(Channel.STATUS, self._status().encode())
+            self._step(WorkPending(self._work_pending()))
+        self._ask_for_blocks()
+        due = min([*self._timers.values(), self._next_status_ms])
+        return max(0, due - self._world.clock.monotonic_ms())
+
+    def admit(
+        self, transactions: Sequence[VerifiedTransaction], from_client: bool
+    ) -> list[TransactionRefused | WorldFault | AlreadyKnown | None]:
+        """Puts verified transactions into the mempool; the reason for each that is not taken.
+
+        Those of a client are passed on to all validators, so that a primary which ignores
+        them is replaced by the others' timers (V5).
+        """
+        results: list[TransactionRefused | WorldFault | AlreadyKnown | None] = []
+        accepted: list[bytes] = []
+        state = State(self._store)
+        height, now = Height(self._store.height + 1), self._world.clock.wall_ms()
+        arrival = self._world.clock.monotonic_ms()
+        for transaction in transactions:
+            signed = transaction.value
+            executed = self._store.executed(signed.id) is not None
+            try:
+                signer = check_transaction(
+                    state, self._contracts, self.chain_id, height, now, executed, transaction
+                )
+                self.mempool.add(transaction, signer.member, arrival)
+            except (TransactionRefused, AlreadyKnown, WorldFault) as refusal:
+                results.append(refusal)
+            else:
+                results.append(None)
+                accepted.append(signed.encoded)
+        if from_client:
+            for first in range(0, len(accepted), TRANSACTIONS_PER_FRAME):
+                part = accepted[first : first + TRANSACTIONS_PER_FRAME]
+                self._send_all(Channel.TRANSACTIONS, encode_transactions(part))
+        if accepted:
+            self._step(WorkPending(True))
+        return results
+
+    def on_frame(self, peer: MemberId, data: bytes) -> None:
+        """One frame of a connected validator; whatever it holds, only PeerFault comes of it."""
+        try:
+            channel, payload = split_frame(data)
+            self._on_channel(peer, channel, payload)
+        except PeerFault as fault:
+            self.blame(peer, fault)
+
+    def blame(self, peer: MemberId, fault: PeerFault) -> None:
+        """Counts what a peer did wrong."""
+        self.peers[peer].faults += 1
+        self._world.trace.emit("peer-fault", peer=peer, reason=str(fault))
+
+    def _on_channel(self, peer: MemberId, channel: Channel, payload: bytes) -> None:
+        match channel:
+            case Channel.CONSENSUS:
+                self._on_message(decode_message(payload))
+            case Channel.STATUS:
+                self._on_status(peer, Status.decode(payload))
+            case Channel.CERTIFICATE:
+                certificate = QuorumCertificate.decode(payload)
+                verify_quorum_certificate(certificate, self.membership, self.chain_id)
+                self._step(CertificateSeen(certificate))
+            case Channel.BLOCK_REQUEST:
+                self._serve_blocks(peer, BlockRequest.decode(payload))
+            case Channel.BLOCKS:
+                self._on_blocks(peer, payload)
+            case Channel.BODY_REQUEST:
+                self._serve_body(peer, payload)
+            case Channel.BODY:
+                self._step(BodyFound(_whole_block(payload)))
+            case Channel.TRANSACTIONS:
+                raise NotCanonical("frame", "transactions are verified before they come here")
+
+    def _on_message(self, message: Message) -> None:
+        # Cheap checks first (R4): what is of a height already decided costs no signature.
+        height = message.proposal.height if hasattr(message, "proposal") else message.height
+        if height < self.replica.height and not hasattr(message, "proposal"):
+            return
+        self._step(Received(self._verifier.verify(message)))
+
+    # -- effects ----------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        self._drain(self.replica.step(event))
+
+    def _drain(self, effects: Effects) -> None:
+        queue: deque[Effect] = deque(effects)
+        while queue:
+            effect = queue.popleft()
+            if isinstance(effect, Vote):
+                votes = [effect]
+                while queue and isinstance(queue[0], Vote):
+                    votes.append(queue.popleft())  # type: ignore[arg-type]  # checked by isinstance
+                queue.extend(self._cast(votes))
+            else:
+                queue.extend(self._perform(effect))
+
+    def _cast(self, votes: Sequence[Vote]) -> Effects:
+        if self._voter is None:
+            return []
+        follow: Effects = []
+        for message in self._voter.cast(votes):
+            self._broadcast(message)
+            follow.extend(self.replica.voted(message))
+        return follow
+
+    def _perform(self, effect: Effect) -> Effects:
+        match effect:
+            case do.Broadcast(message=message):
+                self._broadcast(message)
+            case do.MakeProposal(height=height, view=view):
+                return self.replica.step(Proposed(height, view, self._build()))
+            case do.CheckBlock(block=block):
+                return self.replica.step(Checked(block.hash, self._check(block)))
+            case do.CommitBlock(block=block, certificate=certificate):
+                return self._apply(block, certificate)
+            case do.FetchBody(block_hash=block_hash):
+                self._send_all(Channel.BODY_REQUEST, block_hash)
+            case do.CatchUp(height=height):
+                self._world.trace.emit("behind", height=self._store.height, others=height)
+                self._ask_for_blocks()
+            case do.SetTimer(timer=timer, delay_ms=delay_ms):
+                self._timers[timer] = self._world.clock.monotonic_ms() + delay_ms
+            case do.CancelTimer(timer=timer):
+                self._timers.pop(timer, None)
+            case do.Equivocation(first=first):
+                signer = first.proposal.signer if hasattr(first, "proposal") else first.signer
+                self._world.trace.emit("equivocation", validator=signer)
+            case do.Note(event=name, height=height, view=view):
+                self.view_changes += name == "view-change"
+                self._world.trace.emit(name, height=height, view=view)
+        return []
+
+    def _broadcast(self, message: Message) -> None:
+        self._send_all(Channel.CONSENSUS, encode_message(message))
+
+    def _send_all(self, channel: Channel, payload: bytes) -> None:
+        self._world.transport.broadcast(frame(channel, payload), channel in _AHEAD_CHANNELS)
+
+    def _send(self, peer: MemberId, channel: Channel, payload: bytes) -> None:
+        self._world.transport.send(peer, frame(channel, payload), channel in _AHEAD_CHANNELS)
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    def _parent(self) -> Hash32:
+        height = self._store.height
+        header = self._store.header(height) if height else None
+        return ZERO_HASH if header is None else header.hash
+
+    def _position(self) -> Position:
+        height = self._store.height
+        header = self._store.header(height) if height else None
+        return Position(
+            chain_id=self.chain_id,
+            height=Height(height + 1),
+            parent=ZERO_HASH if header is None else header.hash,
+            parent_time_ms=self._genesis.time_ms if header is None else header.time_ms,
+            membership=self.membership,
+            next_membership=self.membership,
+        )
+
+    def _build(self) -> Block:
+        """A block of what waits, executed here; it may be empty."""
+        position = self._position()
+        time_ms = TimestampMs(max(position.parent_time_ms + 1, self._world.clock.wall_ms()))
+        waiting = self.mempool.candidates(BLOCK_TRANSACTIONS_MAX, BLOCK_BYTES_MAX)
+        chosen, dropped = select(
+            self._store, self._contracts, self.chain_id, position.height, time_ms, waiting
+        )
+        self.mempool.remove(refusal.transaction_id for refusal in dropped)
+        result = execute(
+            self._store, self._contracts, self.chain_id, position.height, time_ms, chosen
+        )
+        block = build_block(position, time_ms, self._member, chosen, result)
+        self._results[block.hash] = result
+        return block
+
+    def _check(self, block: Block) -> bool:
+        """Whether a live proposal executes to its header, and is not from the future (T1)."""
+        ahead = block.header.time_ms - self._world.clock.wall_ms()
+        try:
+            if ahead > BLOCK_TIME_AHEAD_MAX_MS:
+                raise InvalidBlock(block.header.height, "time_ms", f"{ahead} ms ahead of here")
+            if block.hash not in self._results:
+                self._results[block.hash] = self._execute(block)
+        except PeerFault as fault:
+            self._world.trace.emit("block-refused", height=block.header.height, reason=str(fault))
+            return False
+        return True
+
+    def _execute(self, block: Block) -> BlockResult:
+        transactions = [self._verified(encoded) for encoded in block.transactions]
+        return verify_block(block, self._position(), transactions, self._store, self._contracts)
+
+    def _verified(self, encoded: bytes) -> VerifiedTransaction:
+        known = self.mempool.get_by_bytes(encoded)
+        return known if known is not None else self.verify(SignedTransaction.decode(encoded))
+
+    def verify(self, signed: SignedTransaction) -> Verified[SignedTransaction]:
+        """Checks the signature by the registered key; raises PeerFault."""
+        signer = self._contracts.signer(State(self._store), signed.body.signer)
+        if signer is None:
+            raise TransactionRefused(signed.id, "transaction/unknown-signer")
+        return verify_transaction(signed, signer.public_key)
+
+    def _apply(self, block: Block, certificate: QuorumCertificate) -> Effects:
+        result = self._results.get(block.hash) or self._execute(block)
+        self._store.commit(block, certificate, result)
+        self._results.clear()
+        ids = [receipt.transaction_id for receipt in result.receipts]
+        self.mempool.remove(ids)
+        self.mempool.expire(Height(block.header.height + 1))
+        self._applied_at_ms = self._world.clock.monotonic_ms()
+        if self._world.safety is not None:
+            self._world.safety.prune(block.header.height)
+        self._world.trace.emit(
+            "committed",
+            height=block.header.height,
+            view=certificate.view,
+            transactions=len(ids),
+        )
+        self._world.committed(block.header.height, ids)
+        return self.replica.step(Applied(block, certificate, self._work_pending()))
+
+    def _work_pending(self) -> bool:
+        idle = self._world.clock.monotonic_ms() - self._applied_at_ms
+        return len(self.mempool) > 0 or idle >= self._genesis.parameters.empty_block_interval_ms
+
+    # -- catch-up ---------------------------------------------------------------------------
+
+    def _status(self) -> Status:
+        return Status(self._store.height, self.replica.view, self.replica.entered)
+
+    def _on_status(self, peer: MemberId, status: Status) -> None:
+        self.peers[peer].status = status
+        self._plan.claimed(peer, status.height)
+        own = self.replica
+        behind = status.view < own.view or (status.view == own.view and not status.entered)
+        if own.entered and behind:
+            if own.new_view is not None:
+                self._send(peer, Channel.CONSENSUS, encode_message(own.new_view))
+            elif own.last_certificate is not None:
+                self._send(peer, Channel.CERTIFICATE, own.last_certificate.encode())
+        self._ask_for_blocks()
+
+    def _ask_for_blocks(self) -> None:
+        now = self._world.clock.monotonic_ms()
+        peer = self._plan.next_request(self._store.height, now)
+        if peer is not None:
+            request = BlockRequest(Height(self._store.height + 1))
+            self._send(peer, Channel.BLOCK_REQUEST, request.encode())
+
+    def _serve_blocks(self, peer: MemberId, request: BlockRequest) -> None:
+        blocks: list[CommittedBlock] = []
+        size = 0
+        for height in _heights(request.first, self._store.height):
+            block, certificate = self._store.block(height), self._store.certificate(height)
+            if block is None or certificate is None:
+                break
+            size += len(block.encoded) + CERTIFICATE_BYTES_MAX
+            if blocks and size > catchup.RESPONSE_BYTES_MAX:
+                break
+            blocks.append(CommittedBlock(block, certificate))
+        self._send(peer, Channel.BLOCKS, catchup.encode_blocks(blocks))
+
+    def _on_blocks(self, peer: MemberId, payload: bytes) -> None:
+        now = self._world.clock.monotonic_ms()
+        before = self._store.height
+        try:
+            for committed in catchup.decode_blocks(payload):
+                if committed.block.header.height <= self._store.height:
+                    continue  # committed here meanwhile
+                self._take(committed)
+        except PeerFault:
+            self._plan.answered(peer, False, now)
+            raise
+        self._plan.answered(peer, self._store.height > before, now)
+        self._ask_for_blocks()
+
+    def _take(self, committed: CommittedBlock) -> None:
+        height = Height(self._store.height + 1)
+        block = catchup.verify_next(
+            committed, height, self._parent(), self.membership, self.chain_id
+        )
+        _check_body(block)
+        try:
+            if block.hash not in self._results:
+                self._results[block.hash] = self._execute(block)
+        except PeerFault as fault:
+            raise Diverged(height, str(fault)) from fault
+        self._drain(self._apply(block, committed.certificate))
+
+    def _serve_body(self, peer: MemberId, payload: bytes) -> None:
+        if len(payload) == Hash32.SIZE:
+            block = self.replica.body(Hash32(payload))
+            if block is not None:
+                self._send(peer, Channel.BODY, block.encoded)
+
+
+def _heights(first: Height, last: Height) -> Iterable[Height]:
+    for height in range(first, min(last, first + catchup.BLOCKS_PER_REQUEST - 1) + 1):
+        yield Height(height)
+
+
+def _check_body(block: Block) -> None:
+    """An answer with another body says nothing about the block itself (B7)."""
+    root = root_of([leaf_hash(item) for item in block.transactions])
+    if root != block.header.transaction_root:
+        raise NotCanonical("block body", "it does not belong to the header")
+
+
+def _whole_block(payload: bytes) -> Block:
+    block = Block.decode(payload)
+    _check_body(block)
+    return block

@@ -1,0 +1,52 @@
+"""What travels between validators: one byte of channel, then that channel's encoding."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from ledger import codec
+from ledger.errors import NotCanonical
+from ledger.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+
+TRANSACTIONS_PER_FRAME = 500
+
+
+class Channel(IntEnum):
+    """The kinds of frame; votes and small answers go ahead of bodies on a link."""
+
+    CONSENSUS = 1
+    """A signed consensus message."""
+    TRANSACTIONS = 2
+    """Signed transactions for the mempool."""
+    STATUS = 3
+    CERTIFICATE = 4
+    """A quorum certificate, for a replica whose view is behind."""
+    BLOCK_REQUEST = 5
+    BLOCKS = 6
+    BODY_REQUEST = 7
+    """Hash of a block that was prepared and not committed."""
+    BODY = 8
+
+
+def frame(channel: Channel, payload: bytes) -> bytes:
+    """One frame."""
+    return bytes([channel]) + payload
+
+
+def split_frame(data: bytes) -> tuple[Channel, bytes]:
+    """Channel and payload; raises NotCanonical."""
+    if not data or data[0] not in Channel._value2member_map_:
+        raise NotCanonical("frame", "no channel that is known")
+    return Channel(data[0]), data[1:]
+
+
+def encode_transactions(transactions: Sequence[bytes]) -> bytes:
+    """[signed transaction bytes, ...]."""
+    return codec.encode(transactions)
+
+
+def decode_transactions(data: bytes, limit: int = TRANSACTIONS_PER_FRAME) -> tuple[bytes, ...]:
+    """Raises PeerFault; the transactions themselves are not looked at."""
+    rows = codec.array_up_to(
+        codec.decode(data, FRAME_BYTES_MAX, "transactions"), limit, "transactions"
+    )
+    return tuple(codec.binary(row, "transaction", TRANSACTION_BYTES_MAX) for row in rows)
