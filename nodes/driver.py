@@ -29,7 +29,14 @@ from ledger.consensus.events import (
     Timer,
     WorkPending,
 )
-from ledger.consensus.messages import Message, Verifier, decode_message, encode_message
+from ledger.consensus.messages import (
+    Message,
+    NewView,
+    PrePrepare,
+    Verifier,
+    decode_message,
+    encode_message,
+)
 from ledger.consensus.phases import Settings
 from ledger.consensus.replica import Replica
 from ledger.contract_api import ContractTable
@@ -172,13 +179,18 @@ class Driver:
         """Fires what is due; returns milliseconds until the next tick is needed."""
         now = self._world.clock.monotonic_ms()
         for timer in [t for t, due in self._timers.items() if due <= now]:
-            del self._timers[timer]
-            self._step(Fired(timer))
+            # An earlier timer's effects may have cancelled this one.
+            if self._timers.pop(timer, None) is not None:
+                self._step(Fired(timer))
         if now >= self._next_status_ms:
             self._next_status_ms = now + RESEND_INTERVAL_MS
             self._send_all(Channel.STATUS, self._status().encode())
             self._step(WorkPending(self._work_pending()))
         self._ask_for_blocks()
+        return self.idle_ms()
+
+    def idle_ms(self) -> int:
+        """Milliseconds until ``tick`` has something to do."""
         due = min([*self._timers.values(), self._next_status_ms])
         return max(0, due - self._world.clock.monotonic_ms())
 
@@ -251,10 +263,13 @@ class Driver:
                 raise NotCanonical("frame", "transactions are verified before they come here")
 
     def _on_message(self, message: Message) -> None:
-        # Cheap checks first (R4): what is of a height already decided costs no signature.
-        height = message.proposal.height if hasattr(message, "proposal") else message.height
-        if height < self.replica.height and not hasattr(message, "proposal"):
+        # Cheap checks first (R4): a vote on a height already decided costs no signature.
+        if message.height < self.replica.height and not isinstance(message, NewView):
             return
+        if isinstance(message, PrePrepare):
+            _check_body(message.block)
+        elif isinstance(message, NewView):
+            _check_body(message.proposal.block)
         self._step(Received(self._verifier.verify(message)))
 
     # -- effects ----------------------------------------------------------------------------
@@ -303,8 +318,7 @@ class Driver:
             case do.CancelTimer(timer=timer):
                 self._timers.pop(timer, None)
             case do.Equivocation(first=first):
-                signer = first.proposal.signer if hasattr(first, "proposal") else first.signer
-                self._world.trace.emit("equivocation", validator=signer)
+                self._world.trace.emit("equivocation", validator=first.signer)
             case do.Note(event=name, height=height, view=view):
                 self.view_changes += name == "view-change"
                 self._world.trace.emit(name, height=height, view=view)

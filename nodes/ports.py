@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ledger.primitives import Hash32, Height, MemberId, Signature, TimestampMs, View
+from ledger.primitives import Hash32, Height, MemberId, TimestampMs, View
 
 
 class Clock(Protocol):
@@ -67,22 +67,22 @@ class SafetyStore(Protocol):
     def prune(self, below: Height) -> None:
         """Forgets votes of heights below ``below``; the highest view is always kept."""
 
+    @property
+    def highest_view(self) -> View:
+        """The highest view of any vote ever recorded, also of forgotten ones; 0 at first."""
+
 
 class Transport(Protocol):
     """Links to the other validators; losing, delaying and repeating frames is allowed."""
 
-    def send(self, member: MemberId, frame: bytes) -> None:
-        """Queues one frame; drops it when the member is not connected or its queue is full."""
+    def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
+        """Queues one frame; drops it when the member is not connected or its queue is full.
 
-    def broadcast(self, frame: bytes) -> None:
+        Frames with ``priority`` (votes) leave before all others (bodies).
+        """
+
+    def broadcast(self, frame: bytes, priority: bool = False) -> None:
         """``send`` to every other validator."""
-
-
-class ConsensusSigner(Protocol):
-    """Signs votes that the safety store holds, and nothing else."""
-
-    def sign_vote(self, vote: Vote) -> Signature:
-        """Raises CallerBug unless ``vote`` is in the safety store."""
 
 
 class TraceSink(Protocol):

@@ -210,6 +210,21 @@ class NewView:
     signature: Signature
     """Of the proposal's signer, over the content."""
 
+    @property
+    def height(self) -> Height:
+        """Height of the proposal."""
+        return self.proposal.height
+
+    @property
+    def view(self) -> View:
+        """The view that it opens."""
+        return self.proposal.view
+
+    @property
+    def signer(self) -> int:
+        """The primary of that view."""
+        return self.proposal.signer
+
     def content(self) -> bytes:
         """What is signed: the view-changes and the proposal without its body."""
         p = self.proposal

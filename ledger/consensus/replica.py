@@ -97,6 +97,10 @@ class Replica:
         """Index of the primary of the current height and view."""
         return self._membership.primary(self.height, self.view, self._settings.rotation)
 
+    def body(self, block_hash: Hash32) -> Block | None:
+        """Body of a block of the current height, for a primary that must propose it again."""
+        return self._round.bodies.get(block_hash)
+
     def start(self) -> Effects:
         """First effects after construction: pick up where the safety store says."""
         self._effects = []
