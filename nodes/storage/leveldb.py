@@ -1,0 +1,134 @@
+"""The Storage port on LevelDB (L1 to L4). The only module that imports plyvel.
+
+LevelDB neither checks what it reads nor syncs what it writes unless told, so it is told each
+time; and each value carries a CRC-32 of its key and itself, checked on every read.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from zlib import crc32
+
+import plyvel
+
+from nodes.ports import Put
+from nodes.storage.errors import (
+    NotADatabase,
+    StorageCorrupt,
+    StorageLocked,
+    StoragePoisoned,
+    StorageUnavailable,
+    StorageWriteFailed,
+)
+
+_CRC_BYTES = 4
+_BLOOM_BITS = 10
+_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+_OPEN_FILES_MAX = 200
+
+
+class LevelDbStorage:
+    """One database directory, opened by one process, written by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates it; raises NotADatabase, StorageLocked, StorageCorrupt or
+        StorageUnavailable."""
+        self._path = str(path)
+        self._poison: str | None = None
+        _check_directory(path)
+        try:
+            self._db = plyvel.DB(
+                self._path,
+                create_if_missing=True,
+                paranoid_checks=True,
+                bloom_filter_bits=_BLOOM_BITS,
+                write_buffer_size=_WRITE_BUFFER_BYTES,
+                lru_cache_size=_BLOCK_CACHE_BYTES,
+                max_open_files=_OPEN_FILES_MAX,
+            )
+        except plyvel.CorruptionError as error:
+            raise StorageCorrupt(self._path, str(error)) from None
+        except (plyvel.Error, OSError) as error:
+            text = str(error)
+            # A second process gets EAGAIN from the lock file, a second opening in this one a text.
+            if "LOCK" in text and ("already held" in text or "temporarily unavailable" in text):
+                raise StorageLocked(self._path) from None
+            # plyvel reports a MANIFEST or CURRENT that is missing or torn under other names.
+            if "MANIFEST" in text or "CURRENT" in text or "missing files" in text:
+                raise StorageCorrupt(self._path, text) from None
+            raise StorageUnavailable(self._path, text) from None
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None; raises StorageCorrupt, or StoragePoisoned after a failed write."""
+        self._check_usable()
+        try:
+            stored = self._db.get(key, verify_checksums=True)
+        except (plyvel.Error, OSError) as error:
+            raise StorageCorrupt(self._path, str(error)) from None
+        return None if stored is None else self._opened(key, stored)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix`` as of the first step, in the order of their bytes."""
+        self._check_usable()
+        try:
+            with self._db.iterator(prefix=prefix, verify_checksums=True) as rows:
+                for key, stored in rows:
+                    yield key, self._opened(key, stored)
+        except (plyvel.Error, OSError) as error:
+            raise StorageCorrupt(self._path, str(error)) from None
+
+    def write(self, batch: Sequence[Put]) -> None:
+        """All or nothing, synced when it returns; raises StorageWriteFailed and is then poisoned.
+
+        After a failure LevelDB's log may have a hole that hides later writes, so that nothing
+        may be written, and nothing that was read may be relied on, until the next start.
+        """
+        self._check_usable()
+        try:
+            with self._db.write_batch(transaction=True, sync=True) as target:
+                for put in batch:
+                    if put.value is None:
+                        target.delete(put.key)
+                    else:
+                        target.put(put.key, _checksum(put.key, put.value) + put.value)
+        except (plyvel.Error, OSError) as error:
+            self._poison = "an earlier write failed"
+            raise StorageWriteFailed(self._path, str(error)) from None
+
+    def close(self) -> None:
+        """Releases the lock; further calls raise StoragePoisoned."""
+        self._poison = self._poison or "it is closed"
+        self._db.close()
+
+    def _opened(self, key: bytes, stored: bytes) -> bytes:
+        value = stored[_CRC_BYTES:]
+        if stored[:_CRC_BYTES] != _checksum(key, value):
+            raise StorageCorrupt(self._path, f"checksum of a value in column {key[:1].hex()}")
+        return value
+
+    def _check_usable(self) -> None:
+        if self._poison is not None:
+            raise StoragePoisoned(self._path, self._poison)
+
+
+def _checksum(key: bytes, value: bytes) -> bytes:
+    # The key is part of it: a value that turns up under another key is as wrong as a torn one.
+    return crc32(value, crc32(key)).to_bytes(_CRC_BYTES, "big")
+
+
+def _check_directory(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise NotADatabase(str(path), "a file")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = os.listdir(path)
+    except OSError as error:
+        raise StorageUnavailable(str(path), error.strerror or type(error).__name__) from None
+    if names and "CURRENT" not in names:
+        # An interrupted first start leaves files of LevelDB's own without CURRENT.
+        foreign = [name for name in names if not name.startswith(("LOCK", "LOG", "MANIFEST"))]
+        if any(name.endswith((".ldb", ".log")) for name in foreign):
+            raise StorageCorrupt(str(path), "the file CURRENT is missing")
+        if any(not name.endswith(".dbtmp") for name in foreign):
+            raise NotADatabase(str(path), f"it holds {len(foreign)} other files")
