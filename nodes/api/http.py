@@ -3,12 +3,12 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from ledger.errors import PeerFault, WorldFault
 from nodes.observability.logs import emit_unexpected
@@ -23,9 +23,6 @@ REQUEST_SECONDS_MAX = 60.0
 
 MSGPACK: Final = "application/msgpack"
 PROBLEM: Final = "application/problem+json"
-
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware: TypeAlias = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 class Problem(Exception):

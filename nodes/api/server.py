@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from ledger import codec
 from ledger.codec import Value
@@ -18,7 +19,6 @@ from ledger.primitives import Hash32
 from nodes.api.facade import NodeFacade, SubmitResult
 from nodes.api.http import (
     REQUEST_BYTES_MAX,
-    Middleware,
     Problem,
     answer_errors,
     from_decimal,

@@ -120,9 +120,7 @@ class TransactionClient:
                 full = ServerBusy(self._chain.http.base_url, "mempool/full", 1)
                 pause = await retry_busy(pause, full, deadline)
 
-    async def wait(
-        self, transaction_id: Hash32, seconds: float = COMMIT_SECONDS
-    ) -> Receipt | None:
+    async def wait(self, transaction_id: Hash32, seconds: float = COMMIT_SECONDS) -> Receipt | None:
         """The receipt once it is committed; None when the time is over before that."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

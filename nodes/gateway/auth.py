@@ -1,0 +1,119 @@
+"""Who is asking: verifies signed requests against the keys registered on chain."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from ledger.crypto.keys import verify_signature
+from ledger.errors import BadSignature, OutOfRange
+from ledger.light.verify import VerifiedValue
+from ledger.primitives import Hash32, KeyId, Nonce, Signature, TimestampMs
+from ledger.types.entries import user_key
+from ledger.types.genesis import UserKey
+from ledger import codec
+from nodes.api.http import Problem
+from nodes.client.http import wall_ms
+from nodes.client.signing import (
+    KEY_HEADER,
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
+    TIME_HEADER,
+    RequestStamp,
+    request_digest,
+)
+
+REQUEST_AGE_MAX_MS = 60_000
+"""A request signed longer ago, or this far ahead, is refused."""
+NONCES_MAX = 100_000
+"""Requests of the last REQUEST_AGE_MAX_MS that are remembered; beyond it the gateway is busy."""
+_USER_KEY_BYTES_MAX = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A registered key that signed the request."""
+
+    key_id: KeyId
+    user: UserKey
+
+
+class RequestAuthenticator:
+    """Verifies requests once each; remembers nonces as long as their time is acceptable."""
+
+    def __init__(
+        self,
+        chain_id: Hash32,
+        find_key: Callable[[bytes], Awaitable[VerifiedValue]],
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        """``find_key`` gives the verified value of a state key."""
+        self._chain_id = chain_id
+        self._find_key = find_key
+        self._now_ms = now_ms
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+
+    async def authenticate(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Caller:
+        """The caller. Checks, cheap ones first; every refusal but the first two looks alike:
+
+        a) the four headers are well formed: 401 request/unsigned
+        b) signed at most REQUEST_AGE_MAX_MS ago or ahead: 401 request/too-old
+        c) the nonce was not used by this key: 401 request/not-accepted
+        d) the key is registered, and valid at block time: 401 request/not-accepted
+        e) the signature: 401 request/not-accepted
+        """
+        stamp = _stamp(headers)
+        now = self._now_ms()
+        if abs(now - stamp.time_ms) > REQUEST_AGE_MAX_MS:
+            raise Problem(
+                401, "request/too-old", "signed too long ago or in the future; check the clock"
+            )
+        used = stamp.key_id + stamp.nonce
+        if used in self._seen:
+            raise _not_accepted()
+        found = await self._find_key(user_key(stamp.key_id))
+        if found.value is None:
+            raise _not_accepted()
+        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
+        if user.valid_until_ms <= found.header.time_ms:
+            raise _not_accepted()
+        digest = request_digest(self._chain_id, method, target, body, stamp.time_ms, stamp.nonce)
+        try:
+            verify_signature(user.public_key, stamp.signature, digest, "request")
+        except BadSignature:
+            raise _not_accepted() from None
+        self._remember(used, now)
+        return Caller(stamp.key_id, user)
+
+    def _remember(self, used: bytes, now: int) -> None:
+        """Keeps the nonce; only signed ones come here, so strangers cannot fill the memory."""
+        # While the key was looked up the same request may have passed.
+        if used in self._seen:
+            raise _not_accepted()
+        while self._seen and next(iter(self._seen.values())) < now - 2 * REQUEST_AGE_MAX_MS:
+            self._seen.popitem(last=False)
+        if len(self._seen) >= NONCES_MAX:
+            raise Problem(503, "request/too-many", "too many requests; try again", 5)
+        self._seen[used] = now
+
+
+def _stamp(headers: Mapping[str, str]) -> RequestStamp:
+    try:
+        time_text = headers[TIME_HEADER]
+        if not (time_text.isascii() and time_text.isdigit() and len(time_text) < 20):
+            raise ValueError
+        return RequestStamp(
+            KeyId(bytes.fromhex(headers[KEY_HEADER])),
+            TimestampMs(int(time_text)),
+            Nonce(bytes.fromhex(headers[NONCE_HEADER])),
+            Signature(bytes.fromhex(headers[SIGNATURE_HEADER])),
+        )
+    except (KeyError, ValueError, OutOfRange):
+        raise Problem(
+            401, "request/unsigned", f"the headers {KEY_HEADER}, ... of a signed request are wanted"
+        ) from None
+
+
+def _not_accepted() -> Problem:
+    return Problem(401, "request/not-accepted", "the key or its signature is not accepted")

@@ -1,0 +1,277 @@
+"""The one way by which bytes of a record leave a hospital (ACC-1).
+
+Everything is decided on what this hospital's own validator proves: the permission, the reader's
+key, the patient's list. A record is read again from its store and compared with its row first;
+then the disclosure is committed to the patient's access log; only then are bytes released.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger import codec
+from ledger.codec import Value
+from ledger.commitment import Disclosure
+from ledger.crypto.hashing import Tag, hash_tagged
+from ledger.crypto.sealing import Metadata, row_key
+from ledger.errors import PeerFault
+from ledger.light.records import ListedRow, PatientList, WrongView, open_sealed, verify_record
+from ledger.primitives import Hash32, KeyId, MemberId, PatientKey
+from ledger.types.block import Receipt
+from ledger.types.entries import Permission, Row, permission_key, release_log, user_key
+from ledger.types.genesis import UserKey
+from nodes.api.http import ANSWER_BYTES_MAX, Problem
+from nodes.client.http import RequestRefused
+from nodes.client.session import LightSession
+from nodes.client.transactions import ActionRefused
+from nodes.gateway.auth import Caller
+from nodes.ports import TraceSink
+
+PAGE_RECORDS_MAX = 100
+"""De-identified records in one answer."""
+ATTACHMENTS_MAX = 4_096
+_USER_KEY_BYTES_MAX = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One record, ready to leave."""
+
+    kind: str
+    """FHIR resource type, or "ImagingStudy"."""
+    disclosure: Disclosure
+    attachments: tuple[bytes, ...] = ()
+    """What the fields only give digests of, such as the pixels of a frame."""
+
+    def encode(self) -> bytes:
+        """[kind, disclosure bytes, [attachment, ...]]."""
+        return codec.encode([self.kind, self.disclosure.encode(), self.attachments])
+
+    @staticmethod
+    def decode(data: bytes) -> "Released":
+        """Raises NotCanonical, TooLarge or OutOfRange; nothing is verified here."""
+        what = "released record"
+        fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, what), 3, what)
+        attachments = codec.array_up_to(fields[2], ATTACHMENTS_MAX, "attachments")
+        return Released(
+            codec.text(fields[0], "record kind", 64),
+            Disclosure.decode(codec.binary(fields[1], "disclosure", ANSWER_BYTES_MAX)),
+            tuple(codec.binary(item, "attachment", ANSWER_BYTES_MAX) for item in attachments),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedPage:
+    """Some de-identified records, in the order of the release log."""
+
+    records: tuple[tuple[int, Disclosure], ...]
+    """Index in the release log, and what is shown."""
+    next_cursor: int | None
+
+
+@dataclass(eq=False)
+class RecordAltered(PeerFault):
+    """A stored record is not what was registered; nothing of it may be shown."""
+
+    index: int
+    reason: str
+    template = "record {index}: {reason}; compare the store with its backup"
+
+
+class RecordSource(Protocol):
+    """The hospital's records, as the gateway's database and stores hold them."""
+
+    async def read(self, index: int, row: Row, view: str) -> Released | None:
+        """Reads the record again and shows the view's part; None where it is not held.
+
+        Raises RecordAltered where the content does not give the row's root any more.
+        """
+
+    async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
+        """De-identified records from place ``cursor`` of the release log on."""
+
+
+class Submits(Protocol):
+    """The gateway's own key on chain."""
+
+    async def execute(self, contract: str, action: str, args: Sequence[Value]) -> Receipt:
+        """Commits one action; raises ActionRefused, NotAdmitted or NotCommitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisclosureDesk:
+    """Decides and records every disclosure of one hospital."""
+
+    member: MemberId
+    session: LightSession
+    """Over the hospital's own validator."""
+    chain: Submits
+    source: RecordSource
+    group_keys: Mapping[int, bytes]
+    """Epoch to group key: opens the metadata of rows."""
+    hides_code: Callable[[str], bool]
+    """Whether a resident is not shown the code of records of this kind."""
+    ask_holder: Callable[[MemberId, bytes], Awaitable[bytes]]
+    """Sends a request body to another hospital's ``/v1/releases``."""
+    trace: TraceSink
+
+    async def list_records(
+        self, caller: Caller, patient: PatientKey, permission: Hash32 | None
+    ) -> bytes:
+        """[log bundle, [[index, row key or nil], ...]]; recorded unless it is the own list."""
+        if permission is None:
+            if caller.user.patient != patient:
+                raise not_available()
+        else:
+            await self._permission(permission, caller.key_id, patient)
+        bundle, listed = await self.session.patient_list(patient)
+        if permission is not None:
+            await self._record_disclosure(permission, ())
+        resident = caller.user.patient is not None
+        keys = [(item.index, self._row_key(item.row, resident)) for item in listed.rows]
+        return codec.encode([bundle.to_value(), keys])
+
+    async def read_record(
+        self, caller: Caller, patient: PatientKey, index: int, permission: Hash32
+    ) -> bytes:
+        """[kind, disclosure bytes, [attachment, ...]], from here or from the holder.
+
+        What another hospital sends is verified against the row that the own validator proves.
+        """
+        allowed = await self._permission(permission, caller.key_id, patient)
+        listed = _find((await self.session.patient_list(patient))[1], index)
+        if listed.row.member == self.member:
+            return await self._release(permission, allowed, listed)
+        if caller.user.member != self.member:
+            raise not_available()  # the holder answers only the gateway of the reader's member
+        body = codec.encode([permission, patient, index])
+        try:
+            answer = await self.ask_holder(listed.row.member, body)
+            _check(Released.decode(answer), listed, allowed.view)
+        except RequestRefused as refused:
+            raise Problem(refused.status, refused.code, refused.detail) from None
+        except PeerFault as error:
+            self.trace.emit("record_not_verified", holder=listed.row.member, index=index)
+            raise Problem(
+                502,
+                "record/not-verified",
+                f"record {index} as {listed.row.member} sent it is not the registered one: {error}",
+            ) from None
+        return answer
+
+    async def release(
+        self, asking: MemberId, permission: Hash32, patient: PatientKey, index: int
+    ) -> bytes:
+        """The same for the gateway of another member, on behalf of that member's reader."""
+        allowed = await self._permission(permission, None, patient)
+        if allowed.reader_member != asking:
+            raise not_available()
+        found = await self.session.state(user_key(allowed.reader))
+        if found.value is None:
+            raise not_available()
+        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
+        if user.valid_until_ms <= found.header.time_ms:
+            raise not_available()
+        listed = _find((await self.session.patient_list(patient))[1], index)
+        if listed.row.member != self.member:
+            raise not_available()
+        return await self._release(permission, allowed, listed)
+
+    async def deidentified(
+        self, caller: Caller, permission: Hash32, kind: str, code: str, cursor: int, limit: int
+    ) -> bytes:
+        """[next cursor or nil, [[log-entry bundle, disclosure bytes], ...]], recorded by page."""
+        allowed = await self._permission(permission, caller.key_id, None)
+        if allowed.holder != self.member or allowed.view != "deidentified":
+            raise not_available()
+        page = await self.source.released(kind, code, cursor, limit)
+        log = release_log(self.member)
+        items: list[Value] = []
+        for index, disclosure in page.records:
+            bundle, _ = await self.session.log_entry(log, index)
+            items.append([bundle.to_value(), disclosure.encode()])
+        body = codec.encode([page.next_cursor, items])
+        digest = hash_tagged(Tag.API_BODY, body)
+        await self._execute("disclose_release", [permission, len(items), digest])
+        return body
+
+    async def _permission(
+        self, permission: Hash32, reader: KeyId | None, patient: PatientKey | None
+    ) -> Permission:
+        """The committed permission, if it is the reader's, for this patient, and not expired."""
+        found = await self.session.state(permission_key(permission))
+        if found.value is None:
+            raise not_available()
+        allowed = Permission.decode(found.value)
+        if allowed.patient != patient or (reader is not None and allowed.reader != reader):
+            raise not_available()
+        # The disclosure is committed one height later at the earliest.
+        if allowed.expires <= found.header.height:
+            raise Problem(403, "permission/expired", "the permission has expired; ask for another")
+        return allowed
+
+    async def _release(self, permission: Hash32, allowed: Permission, listed: ListedRow) -> bytes:
+        try:
+            released = await self.source.read(listed.index, listed.row, allowed.view)
+            if released is None:
+                raise not_available()
+            _check(released, listed, allowed.view)
+        except PeerFault as error:
+            self.trace.emit("record_altered", index=listed.index)
+            raise Problem(
+                502,
+                "record/altered",
+                f"record {listed.index} of {self.member} is withheld: {error}",
+            ) from None
+        await self._record_disclosure(permission, (listed.index,))
+        return released.encode()
+
+    async def _record_disclosure(self, permission: Hash32, rows: tuple[int, ...]) -> None:
+        await self._execute("disclose", [permission, rows])
+
+    async def _execute(self, action: str, args: Sequence[Value]) -> None:
+        try:
+            await self.chain.execute("audit", action, args)
+        except ActionRefused as refused:
+            self.trace.emit("disclosure_refused", code=refused.code)
+            if refused.code == "audit/permission-expired":
+                raise Problem(
+                    403, "permission/expired", "the permission has expired; ask for another"
+                ) from None
+            raise not_available() from None
+        self.trace.emit("disclosed", action=action)
+
+    def _row_key(self, row: Row, resident: bool) -> bytes | None:
+        """The key that opens this row's metadata, unless they would tell what the view hides."""
+        group_key = self.group_keys.get(row.epoch)
+        if group_key is None:
+            return None
+        key = row_key(group_key, row.sealed)
+        if resident and self._tells_hidden_code(row, key):
+            return None
+        return key
+
+    def _tells_hidden_code(self, row: Row, key: bytes) -> bool:
+        try:
+            metadata: Metadata = open_sealed(row, key)
+        except PeerFault:
+            return True  # another hospital's mistake; nothing is known about it, so show nothing
+        return bool(metadata.code) and self.hides_code(metadata.kind)
+
+
+def not_available() -> Problem:
+    """The one answer for "no such record" and "no permission": neither may be told apart (K4)."""
+    return Problem(404, "record/not-available", "there is no such record, or no permission for it")
+
+
+def _check(released: Released, listed: ListedRow, view: str) -> None:
+    record = verify_record(listed, released.disclosure)
+    if record.view != view:
+        raise WrongView(record.view, record.version, view)
+
+
+def _find(listed: PatientList, index: int) -> ListedRow:
+    for item in listed.rows:
+        if item.index == index and item.status != "erased":
+            return item
+    raise not_available()

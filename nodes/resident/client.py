@@ -1,0 +1,72 @@
+"""The resident's client: own key, own complete list, own access log, verified from genesis on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger import codec
+from ledger.crypto.keys import Signer
+from ledger.errors import WorldFault
+from ledger.light.bundles import LogBundle
+from ledger.primitives import Hash32, PatientKey
+from ledger.types.entries import Disclosed, user_key
+from ledger.types.genesis import Genesis, UserKey
+from nodes.client.chain import GATEWAY_PREFIX, ChainClient
+from nodes.client.http import HttpClient
+from nodes.client.records import PatientReader, RecordList, ShownRecord, find_row
+from nodes.client.session import LightSession
+from nodes.client.transactions import TransactionClient
+
+VIEW = "resident"
+PURPOSE = "PATRQT"
+_USER_KEY_BYTES_MAX = 1_024
+
+
+@dataclass(eq=False)
+class NotBound(WorldFault):
+    """The resident's key is not registered as that of a patient."""
+
+    key_id: Hash32
+    template = (
+        "key {key_id} is not bound to a patient yet; show the public key to your hospital, "
+        "which binds it with `yilian bind-resident`"
+    )
+
+
+class ResidentClient:
+    """One resident over one gateway."""
+
+    def __init__(
+        self, http: HttpClient, genesis: Genesis, signer: Signer, trusted_file: Path | None = None
+    ) -> None:
+        """``http`` signs its requests with ``signer``'s key."""
+        chain = ChainClient(http, GATEWAY_PREFIX)
+        self.session = LightSession(chain, genesis, trusted_file=trusted_file)
+        self._signer = signer
+        self._reader = PatientReader(
+            http, self.session, TransactionClient(chain, genesis.chain_id, signer)
+        )
+
+    async def patient(self) -> PatientKey:
+        """The patient key to which the own key is bound, as the chain proves; or NotBound."""
+        key_id = self._signer.public_key.key_id
+        found = await self.session.state(user_key(key_id))
+        if found.value is None:
+            raise NotBound(key_id)
+        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
+        if user.patient is None:
+            raise NotBound(key_id)
+        return user.patient
+
+    async def list(self) -> RecordList:
+        """The complete list of own records."""
+        return await self._reader.list(await self.patient(), None)
+
+    async def show(self, index: int) -> ShownRecord:
+        """One own record in the resident view, under a permission that is asked for now."""
+        listed = find_row((await self.list()).verified, index)
+        permission = await self._reader.request_permission(listed.row.patient, VIEW, PURPOSE)
+        return await self._reader.read(listed, permission, VIEW)
+
+    async def accesses(self) -> tuple[LogBundle, tuple[Disclosed, ...]]:
+        """Who was shown own records, complete, oldest first, and the proof."""
+        return await self.session.access_log(await self.patient())
