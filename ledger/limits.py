@@ -7,8 +7,8 @@ EXECUTION_VERSION = 1
 
 CODEC_DEPTH_MAX = 16
 """Nesting of arrays and maps in one encoded value."""
-CODEC_ITEMS_MAX = 65_536
-"""Elements of one array or map."""
+CODEC_ITEMS_MAX = 262_144
+"""Elements of one array or map; the disclosure of a whole record is the longest."""
 
 TRANSACTION_BYTES_MAX = 65_536
 """One signed transaction: index records only, never bulk."""
@@ -44,6 +44,8 @@ USERS_IN_GENESIS_MAX = 10_000
 COMMITMENT_FIELDS_MAX = 200_000
 """Leaves of one record; a DICOM study has one per attribute and frame."""
 FIELD_PATH_BYTES_MAX = 1_024
+DISCLOSURE_BYTES_MAX = 64 * 1024 * 1024
+"""One disclosure; a record whose whole disclosure would be larger is refused."""
 SALT_BYTES = 16
 
 if not TRANSACTION_BYTES_MAX < BLOCK_BYTES_MAX < FRAME_BYTES_MAX:
@@ -52,3 +54,5 @@ if BLOCK_TRANSACTIONS_MAX > MEMPOOL_TRANSACTIONS_MAX:
     raise RuntimeError("limits: the mempool holds at least one full block")
 if SEALED_BYTES_MAX + 200 > TRANSACTION_BYTES_MAX:
     raise RuntimeError("limits: one row of the largest size fits a transaction")
+if COMMITMENT_FIELDS_MAX + 1 > CODEC_ITEMS_MAX:
+    raise RuntimeError("limits: a whole record and its dependencies fit one disclosure")
