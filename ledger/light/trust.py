@@ -185,17 +185,33 @@ def verify_header(trusted: TrustedChain, untrusted: CertifiedHeader) -> Header:
     return verify_certified_header(untrusted, membership, trusted.chain_id)
 
 
-def advance(
-    trusted: TrustedChain, changes: Sequence[MembershipChange], newest: CertifiedHeader
-) -> TrustedChain:
-    """The chain trusted up to ``newest``; ``changes`` are those since, lowest height first.
+def follow(trusted: TrustedChain, changes: Sequence[MembershipChange]) -> TrustedChain:
+    """The chain trusted up to the last of ``changes``, which are given lowest height first.
 
     Each change is certified by the membership trusted so far. Raises what ``verify_header``
     raises, HeaderGoesBack where a change does not lie above what is trusted before it, and
-    MembershipUnknown where ``newest`` changes the membership and is not the last of ``changes``.
+    MembershipUnknown where its membership is not the one that its header names.
     """
     for change in changes:
-        trusted = _follow(trusted, change)
+        height = change.certified.header.height
+        if height <= trusted.height:
+            raise HeaderGoesBack(height, trusted.height)
+        header = verify_header(trusted, change.certified)
+        if header.next_membership != change.membership.hash:
+            raise MembershipUnknown(height, trusted.height)
+        trusted = _step(trusted, header, change.membership)
+    return trusted
+
+
+def advance(
+    trusted: TrustedChain, changes: Sequence[MembershipChange], newest: CertifiedHeader
+) -> TrustedChain:
+    """The chain trusted up to ``newest``, by way of the membership ``changes`` before it.
+
+    Raises what ``follow`` and ``verify_header`` raise, and MembershipUnknown where ``newest``
+    changes the membership and is not the last of ``changes``.
+    """
+    trusted = follow(trusted, changes)
     header = verify_header(trusted, newest)
     if header.height == trusted.height:
         return trusted
@@ -218,16 +234,6 @@ def check_age(
     if -age > max_ahead_ms:
         raise HeaderFromTheFuture(header.height, -age, max_ahead_ms)
     return max(age, 0)
-
-
-def _follow(trusted: TrustedChain, change: MembershipChange) -> TrustedChain:
-    height = change.certified.header.height
-    if height <= trusted.height:
-        raise HeaderGoesBack(height, trusted.height)
-    header = verify_header(trusted, change.certified)
-    if header.next_membership != change.membership.hash:
-        raise MembershipUnknown(header.height, trusted.height)
-    return _step(trusted, header, change.membership)
 
 
 def _step(trusted: TrustedChain, header: Header, membership: Membership) -> TrustedChain:

@@ -1,0 +1,199 @@
+"""Saved proofs: one file that anyone with the genesis document can verify offline, for ever.
+
+A saved proof is not bounded in age: it shows what the chain held at its header, and the report
+says when that was (LIGHT-3).
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ledger import codec
+from ledger.codec import Value
+from ledger.commitment import Disclosure
+from ledger.errors import NotCanonical, PeerFault, ProofInvalid
+from ledger.light.bundles import (
+    BUNDLE_BYTES_MAX,
+    CHANGES_BYTES_MAX,
+    STATE_KEY_BYTES_MAX,
+    LogBundle,
+    LogEntryBundle,
+    MembershipChange,
+    StateBundle,
+    changes_from_value,
+    decode_bundle,
+)
+from ledger.light.records import (
+    ListedRow,
+    PatientList,
+    VerifiedRecord,
+    list_of,
+    released_record,
+    verify_record,
+)
+from ledger.light.trust import (
+    HEADER_AHEAD_MAX_MS,
+    WrongChain,
+    check_age,
+    follow,
+    trust_genesis,
+    verify_header,
+)
+from ledger.light.verify import (
+    VerifiedEntry,
+    VerifiedLog,
+    VerifiedValue,
+    log_entry_under,
+    log_under,
+    state_under,
+)
+from ledger.primitives import U64_MAX, Hash32, PatientKey
+from ledger.types.block import Header
+from ledger.types.entries import Disclosed
+
+DISCLOSURE_BYTES_MAX = 64 * 1024 * 1024
+SAVED_PROOF_BYTES_MAX = BUNDLE_BYTES_MAX + CHANGES_BYTES_MAX + DISCLOSURE_BYTES_MAX
+
+_PATIENT, _ACCESS, _RELEASE = b"patient/", b"access/", b"release/"
+
+Provable: TypeAlias = StateBundle | LogBundle | LogEntryBundle
+Proved: TypeAlias = VerifiedValue | VerifiedLog | VerifiedEntry
+
+
+@dataclass(eq=False)
+class DisclosureUnplaced(PeerFault):
+    """The disclosure of a saved proof is of no record that its bundle proves."""
+
+    reason: str
+    template = "saved proof: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedProof:
+    """Everything that was verified once, to be verified again by others."""
+
+    chain_id: Hash32
+    changes: tuple[MembershipChange, ...]
+    """All membership changes from genesis up to the bundle's header."""
+    bundle: Provable
+    disclosure: Disclosure | None
+    """Fields of one record in the bundle: of a row in a complete list, or of a released root."""
+    key: bytes
+    """State key that the bundle is about."""
+
+    def encode(self) -> bytes:
+        """["saved-proof", chain id, [membership-change, ...], bundle, disclosure or nil, key]."""
+        return codec.encode(
+            [
+                "saved-proof",
+                self.chain_id,
+                [change.to_value() for change in self.changes],
+                self.bundle.encode(),
+                None if self.disclosure is None else self.disclosure.encode(),
+                self.key,
+            ]
+        )
+
+    @staticmethod
+    def decode(data: bytes) -> "SavedProof":
+        """Raises NotCanonical, TooLarge or OutOfRange; nothing is verified here."""
+        value = codec.decode(data, SAVED_PROOF_BYTES_MAX, "saved proof")
+        fields = codec.array(value, 6, "saved proof")
+        if fields[0] != "saved-proof":
+            raise NotCanonical("saved proof", "another kind of file")
+        bundle = decode_bundle(codec.binary(fields[3], "saved bundle", BUNDLE_BYTES_MAX))
+        if isinstance(bundle, MembershipChange):
+            raise NotCanonical("saved proof", "a membership change proves no content")
+        return SavedProof(
+            Hash32(codec.binary(fields[1], "saved chain id", 32)),
+            changes_from_value(fields[2]),
+            bundle,
+            _disclosure(fields[4]),
+            codec.binary(fields[5], "saved key", STATE_KEY_BYTES_MAX),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SavedProofReport:
+    """What a saved proof proves."""
+
+    key: bytes
+    header: Header
+    """The certified header under which it holds."""
+    age_ms: int | None
+    """Age of that header; None where the caller gave no time."""
+    proved: Proved
+    patient_list: PatientList | None
+    """The complete list, where ``key`` is a patient's log."""
+    accesses: tuple[Disclosed, ...] | None
+    """The complete access log, where ``key`` is one."""
+    row: ListedRow | None
+    """The row to which ``record`` belongs, where it stands in a patient's list."""
+    record: VerifiedRecord | None
+    """The disclosed fields, where there is a disclosure."""
+
+
+def verify_saved_proof(genesis_bytes: bytes, data: bytes, now_ms: int | None) -> SavedProofReport:
+    """Verifies everything in a saved proof, from the genesis document alone (LIGHT-1).
+
+    Checks, in this order: form; chain id (WrongChain); membership changes and header (what
+    ``follow`` and ``verify_header`` raise); that the header is not of the future
+    (HeaderFromTheFuture) where ``now_ms`` is given; content (what the functions of ``verify``
+    and ``records`` raise); that the disclosure belongs to it (DisclosureUnplaced).
+    """
+    saved = SavedProof.decode(data)
+    trusted = trust_genesis(genesis_bytes, None)
+    if saved.chain_id != trusted.chain_id:
+        raise WrongChain("saved proof", saved.chain_id, trusted.chain_id)
+    certified = _state_of(saved.bundle).certified
+    header = verify_header(follow(trusted, saved.changes), certified)
+    age = None if now_ms is None else check_age(header, now_ms, U64_MAX, HEADER_AHEAD_MAX_MS)
+    if isinstance(saved.bundle, LogBundle):
+        return _log_report(saved, log_under(header, saved.bundle, saved.key), age)
+    if isinstance(saved.bundle, LogEntryBundle):
+        return _entry_report(saved, log_entry_under(header, saved.bundle, saved.key), age)
+    value = state_under(header, saved.bundle, saved.key)
+    if saved.disclosure is not None:
+        raise DisclosureUnplaced("a state value has no record that could be disclosed")
+    return SavedProofReport(saved.key, header, age, value, None, None, None, None)
+
+
+def _log_report(saved: SavedProof, log: VerifiedLog, age: int | None) -> SavedProofReport:
+    key, listed, accesses, row, record = saved.key, None, None, None, None
+    if key.startswith(_PATIENT):
+        listed = list_of(log, PatientKey(key.removeprefix(_PATIENT)))
+    elif key.startswith(_ACCESS):
+        accesses = tuple(Disclosed.decode(entry) for entry in log.entries)
+    if saved.disclosure is not None:
+        row, record = _open_listed(listed, saved.disclosure)
+    return SavedProofReport(key, log.header, age, log, listed, accesses, row, record)
+
+
+def _open_listed(
+    listed: PatientList | None, disclosure: Disclosure
+) -> tuple[ListedRow, VerifiedRecord]:
+    for row in listed.rows if listed else ():
+        try:
+            return row, verify_record(row, disclosure)
+        except ProofInvalid:
+            continue
+    raise DisclosureUnplaced("the disclosed record is of no row in a patient's list")
+
+
+def _entry_report(saved: SavedProof, entry: VerifiedEntry, age: int | None) -> SavedProofReport:
+    record = None
+    if saved.disclosure is not None:
+        # A row alone says nothing of its status: its record needs the complete list.
+        if not saved.key.startswith(_RELEASE):
+            raise DisclosureUnplaced("one entry proves a record only in a log of releases")
+        record = released_record(entry.entry, saved.disclosure)
+    return SavedProofReport(saved.key, entry.header, age, entry, None, None, None, record)
+
+
+def _state_of(bundle: Provable) -> StateBundle:
+    return bundle if isinstance(bundle, StateBundle) else bundle.state
+
+
+def _disclosure(value: Value) -> Disclosure | None:
+    if value is None:
+        return None
+    return Disclosure.decode(codec.binary(value, "saved disclosure", DISCLOSURE_BYTES_MAX))
