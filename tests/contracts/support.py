@@ -165,6 +165,8 @@ class Caller:
     height: int = 5
     time_ms: int = NOW
     calls: int = 0
+    next_id: Hash32 | None = None
+    """Id of the next transaction, where a test compares with a real one."""
 
     def context(self, user: UserKey) -> CallContext:
         self.calls += 1
@@ -172,7 +174,7 @@ class Caller:
             GENESIS.chain_id,
             Height(self.height),
             TimestampMs(self.time_ms),
-            Hash32(b"\x7e" + self.calls.to_bytes(31, "big")),
+            self.next_id or Hash32(b"\x7e" + self.calls.to_bytes(31, "big")),
             user.public_key.key_id,
             user,
         )
