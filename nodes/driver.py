@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ledger.state import State
-
 from ledger import catchup
 from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Status
 from ledger.consensus import effects as do
@@ -62,6 +60,7 @@ from ledger.limits import (
 from ledger.mempool import AlreadyKnown, Mempool
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
+from ledger.state import State
 from ledger.types.block import Block
 from ledger.types.certificate import (
     CERTIFICATE_BYTES_MAX,
@@ -239,7 +238,7 @@ class Driver:
     def blame(self, peer: MemberId, fault: PeerFault) -> None:
         """Counts what a peer did wrong."""
         self.peers[peer].faults += 1
-        self._world.trace.emit("peer-fault", peer=peer, reason=str(fault))
+        self._world.trace.emit("peer_fault", peer=peer, reason=str(fault))
 
     def _on_channel(self, peer: MemberId, channel: Channel, payload: bytes) -> None:
         match channel:
@@ -320,7 +319,7 @@ class Driver:
             case do.Equivocation(first=first):
                 self._world.trace.emit("equivocation", validator=first.signer)
             case do.Note(event=name, height=height, view=view):
-                self.view_changes += name == "view-change"
+                self.view_changes += name == "view_change"
                 self._world.trace.emit(name, height=height, view=view)
         return []
 
@@ -377,7 +376,7 @@ class Driver:
             if block.hash not in self._results:
                 self._results[block.hash] = self._execute(block)
         except PeerFault as fault:
-            self._world.trace.emit("block-refused", height=block.header.height, reason=str(fault))
+            self._world.trace.emit("block_refused", height=block.header.height, reason=str(fault))
             return False
         return True
 

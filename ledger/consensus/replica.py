@@ -177,7 +177,7 @@ class Replica:
                 self._effects.append(Equivocation(current, message))
             return
         if message.block.header.parent != self._parent:
-            self._leave_view("proposal-with-wrong-parent")
+            self._leave_view("proposal_with_wrong_parent")
             return
         self._accept(message)
 
@@ -198,7 +198,7 @@ class Replica:
         self._round.checked[block_hash] = valid
         if proposal is not None and proposal.block.hash == block_hash and self.entered:
             if not valid:
-                self._leave_view("invalid-proposal")
+                self._leave_view("invalid_proposal")
                 return
             if self._settings.index is not None and proposal.signer != self._settings.index:
                 self._effects.append(VotePrepare(proposal))
@@ -331,7 +331,7 @@ class Replica:
         self.new_view = None
         self._cancel(Timer.PROGRESS)
         self._cancel(Timer.NEW_VIEW)
-        self._effects.append(Note("view-change", self.height, view))
+        self._effects.append(Note("view_change", self.height, view))
         self._vote_view_change()
         self._try_open_view()
 
@@ -439,9 +439,9 @@ class Replica:
         if view < self.view or (view == self.view and self.entered):
             return
         if not proposal_follows(message):
-            self._effects.append(Note("new-view-refused", height, view))
+            self._effects.append(Note("new_view_refused", height, view))
             if view == self.view:
-                self._leave_view("invalid-new-view")
+                self._leave_view("invalid_new_view")
             return
         if height > self.height:
             self._waiting_new_view = message
@@ -451,7 +451,7 @@ class Replica:
         self.entered = True
         self.new_view = message
         self._cancel(Timer.NEW_VIEW)
-        self._effects.append(Note("new-view", self.height, view))
+        self._effects.append(Note("new_view", self.height, view))
         if height == self.height:
             self._on_pre_prepare(message.proposal)
         self._after_entering()
@@ -479,10 +479,10 @@ class Replica:
         match timer:
             case Timer.PROGRESS:
                 if self.entered and (self._work_pending or self._round.proposal is not None):
-                    self._leave_view("no-progress")
+                    self._leave_view("no_progress")
             case Timer.NEW_VIEW:
                 if not self.entered:
-                    self._leave_view("no-new-view")
+                    self._leave_view("no_new_view")
             case Timer.RESEND:
                 self._on_resend()
 

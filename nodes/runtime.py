@@ -1,0 +1,281 @@
+"""The asyncio shell around the driver: threads for signatures, timers, waiters. No rule is here."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ledger.contract_api import ContractTable
+from ledger.crypto.keys import PublicKey, Signer, Verified
+from ledger.errors import PeerFault, WorldFault
+from ledger.execution import TransactionRefused
+from ledger.mempool import AlreadyKnown, MempoolFull
+from ledger.primitives import Hash32, Height, MemberId, TimestampMs
+from ledger.state import State
+from ledger.types.genesis import Genesis
+from ledger.types.transaction import SignedTransaction, verify_transaction
+from nodes.api.facade import SubmitResult
+from nodes.api.server import MEMPOOL_FULL
+from nodes.driver import Driver, World
+from nodes.frames import Channel, decode_transactions, split_frame
+from nodes.ports import SafetyStore, TraceSink, Transport
+from nodes.storage.ledger_store import LedgerStore
+
+VERIFY_THREADS = 2
+GOSSIP_FRAMES_MAX = 64
+"""Frames of transactions of one peer that wait for their signatures to be checked."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def monotonic_ms(self) -> int:
+        """For timers."""
+        return time.monotonic_ns() // 1_000_000
+
+    def wall_ms(self) -> TimestampMs:
+        """For block times."""
+        return TimestampMs(time.time_ns() // 1_000_000)
+
+
+Outcome = Verified[SignedTransaction] | PeerFault
+_Job = tuple[SignedTransaction, PublicKey]
+
+
+def _verify_all(jobs: Sequence[_Job]) -> list[Outcome]:
+    """Runs in a thread; OpenSSL releases the GIL for the length of a verification."""
+    outcomes: list[Outcome] = []
+    for signed, key in jobs:
+        try:
+            outcomes.append(verify_transaction(signed, key))
+        except PeerFault as fault:
+            outcomes.append(fault)
+    return outcomes
+
+
+class NodeRuntime:
+    """A running validator; implements ``nodes.api.facade.NodeFacade``."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        member: MemberId,
+        contracts: ContractTable,
+        store: LedgerStore,
+        safety: SafetyStore | None,
+        signer: Signer | None,
+        trace: TraceSink,
+    ) -> None:
+        self._genesis = genesis
+        self._member = member
+        self._contracts = contracts
+        self._store = store
+        self._safety = safety
+        self._signer = signer
+        self._trace = trace
+        self._waiters: dict[Hash32, list[asyncio.Future[None]]] = {}
+        self._pool = ThreadPoolExecutor(VERIFY_THREADS, "verify")
+        self._gossip: dict[MemberId, asyncio.Queue[bytes]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._tick: asyncio.TimerHandle | None = None
+        self._connected: Callable[[], set[MemberId]] = set
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises what ended this node; the process must exit then."""
+
+    def start(self, transport: Transport, connected: Callable[[], set[MemberId]]) -> None:
+        """Begins to take part; ``transport`` delivers to ``on_frame``."""
+        self._connected = connected
+        world = World(
+            clock=SystemClock(),
+            transport=transport,
+            trace=self._trace,
+            store=self._store,
+            safety=self._safety,
+            signer=self._signer,
+            committed=self._on_committed,
+        )
+        self._driver = Driver(self._genesis, self._member, self._contracts, world)
+        for peer in self._driver.peers:
+            self._gossip[peer] = asyncio.Queue(GOSSIP_FRAMES_MAX)
+            self._tasks.append(asyncio.create_task(self._verify_gossip(peer)))
+        self._turn(self._driver.start)
+
+    async def stop(self) -> None:
+        """Ends all tasks and threads; the store stays open for its owner to close."""
+        if self._tick is not None:
+            self._tick.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown()
+
+    # -- turns of the driver ------------------------------------------------------------------
+
+    def _turn(self, turn: Callable[[], object]) -> None:
+        """Runs one turn; whatever it raises ends the node, because halting beats guessing."""
+        if self.failed.done():
+            return
+        try:
+            turn()
+        except Exception as error:  # noqa: BLE001  # handed to the owner, who exits
+            self._trace.emit("stopped", reason=type(error).__name__)
+            self.failed.set_exception(error)
+            return
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+        loop = asyncio.get_running_loop()
+        self._tick = loop.call_later(self._driver.idle_ms() / 1000, self._turn, self._driver.tick)
+
+    def on_frame(self, peer: MemberId, data: bytes) -> None:
+        """One frame from a connected validator."""
+        if peer not in self._gossip:
+            return
+        if data[:1] == bytes([Channel.TRANSACTIONS]):
+            queue = self._gossip[peer]
+            if not queue.full():  # a flood of one peer costs that peer's transactions only
+                queue.put_nowait(data)
+            return
+        self._turn(lambda: self._driver.on_frame(peer, data))
+
+    async def _verify_gossip(self, peer: MemberId) -> None:
+        while True:
+            data = await self._gossip[peer].get()
+            try:
+                encoded = decode_transactions(split_frame(data)[1])
+                await self._admit([SignedTransaction.decode(e) for e in encoded], False)
+            except PeerFault as fault:
+                self._driver.blame(peer, fault)
+
+    # -- admission ----------------------------------------------------------------------------
+
+    async def _admit(
+        self, transactions: Sequence[SignedTransaction], from_client: bool
+    ) -> dict[Hash32, PeerFault | WorldFault | None]:
+        """Verifies in threads and admits; the refusal of each id, or None."""
+        results: dict[Hash32, PeerFault | WorldFault | None] = {}
+        jobs: list[_Job] = []
+        state = State(self._store)
+        for signed in transactions:
+            known = self._driver.mempool.get_by_bytes(signed.encoded) is not None
+            if known or self._store.executed(signed.id) is not None:
+                results[signed.id] = None
+                continue
+            signer = self._contracts.signer(state, signed.body.signer)
+            if signer is None:
+                results[signed.id] = TransactionRefused(signed.id, "transaction/unknown-signer")
+            else:
+                jobs.append((signed, signer.public_key))
+        loop = asyncio.get_running_loop()
+        outcomes = await loop.run_in_executor(self._pool, _verify_all, jobs) if jobs else []
+        verified: list[Verified[SignedTransaction]] = []
+        for (signed, _), outcome in zip(jobs, outcomes, strict=True):
+            if isinstance(outcome, PeerFault):
+                results[signed.id] = outcome
+            else:
+                verified.append(outcome)
+
+        def admit() -> None:
+            refusals = self._driver.admit(verified, from_client)
+            for transaction, refusal in zip(verified, refusals, strict=True):
+                known = isinstance(refusal, AlreadyKnown)
+                results[transaction.value.id] = None if known else refusal
+
+        if verified:
+            self._turn(admit)
+        return results
+
+    async def submit(self, encoded: Sequence[bytes]) -> list[SubmitResult]:
+        """Decodes, verifies and admits; one result for each, in order."""
+        decoded: list[SignedTransaction | PeerFault] = []
+        for item in encoded:
+            try:
+                decoded.append(SignedTransaction.decode(item))
+            except PeerFault as fault:
+                decoded.append(fault)
+        transactions = [item for item in decoded if isinstance(item, SignedTransaction)]
+        refusals = await self._admit(transactions, True)
+        return [
+            SubmitResult(None, "refused", "transaction/malformed", str(item))
+            if isinstance(item, PeerFault)
+            else _submit_result(item.id, refusals.get(item.id))
+            for item in decoded
+        ]
+
+    # -- questions ----------------------------------------------------------------------------
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's genesis document."""
+        return self._genesis
+
+    @property
+    def store(self) -> LedgerStore:
+        """The committed chain."""
+        return self._store
+
+    def pending(self, transaction_id: Hash32) -> bool:
+        """Whether it waits in the mempool."""
+        return self._driver.mempool.get(transaction_id) is not None
+
+    async def wait_committed(self, transaction_id: Hash32, timeout_ms: int) -> None:
+        """Returns when the transaction is committed, or when the time is over."""
+        if self._store.executed(transaction_id) is not None:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(transaction_id, []).append(waiter)
+        await asyncio.wait([waiter], timeout=timeout_ms / 1000)
+        waiters = self._waiters.get(transaction_id, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[transaction_id]
+
+    def _on_committed(self, height: Height, ids: Sequence[Hash32]) -> None:
+        for transaction_id in ids:
+            for waiter in self._waiters.pop(transaction_id, []):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def status(self) -> Mapping[str, object]:
+        """The JSON members of ``GET /v1/status``."""
+        driver, store = self._driver, self._store
+        header = store.header(store.height) if store.height else None
+        primary = driver.membership.validators[driver.replica.primary].member
+        connected = self._connected()
+        return {
+            "member": self._member,
+            "chain_id": driver.chain_id.hex(),
+            "height": store.height,
+            "view": driver.replica.view,
+            "entered": driver.replica.entered,
+            "view_changes": driver.view_changes,
+            "state_root": store.state_root.hex(),
+            "header_hash": "" if header is None else header.hash.hex(),
+            "time_ms": self._genesis.time_ms if header is None else header.time_ms,
+            "primary": primary,
+            "observer": driver.observer,
+            "mempool": len(driver.mempool),
+            "peers": [
+                {
+                    "member": member,
+                    "connected": member in connected,
+                    "height": peer.status.height,
+                    "view": peer.status.view,
+                    "faults": peer.faults,
+                }
+                for member, peer in sorted(driver.peers.items())
+            ],
+        }
+
+
+def _submit_result(transaction_id: Hash32, refusal: PeerFault | WorldFault | None) -> SubmitResult:
+    if refusal is None:
+        return SubmitResult(transaction_id, "accepted", "ok", "")
+    if isinstance(refusal, TransactionRefused):
+        return SubmitResult(transaction_id, "refused", refusal.code, str(refusal))
+    if isinstance(refusal, MempoolFull):
+        return SubmitResult(transaction_id, "refused", MEMPOOL_FULL, str(refusal))
+    return SubmitResult(transaction_id, "refused", "transaction/bad-signature", str(refusal))

@@ -1,0 +1,260 @@
+"""Real drivers, cores, contracts and signatures under a simulated clock, network and disk."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from typing import Protocol
+
+from contracts.registry import Registry
+from ledger.codec import Value
+from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
+from ledger.types.genesis import Genesis, Parameters, UserKey
+from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
+from nodes.driver import Driver, World
+from nodes.frames import Channel, decode_transactions, split_frame
+from nodes.storage.ledger_store import LedgerStore
+from nodes.storage.memory import MemoryStorage
+from nodes.storage.safety_store import MemorySafetyStore
+from tests.vectors import fixed
+from tests.vectors.fixed import FixedSigner
+
+YEARS_MS = 10 * 365 * 86_400_000
+START_MS = 1_000_000
+TIMEOUT_MS = 1_000
+
+
+def genesis(n: int, rotation: int = 1_000, empty_ms: int = 60_000) -> Genesis:
+    """``n`` hospitals, each with a gateway key that is valid for years."""
+    document = fixed.genesis(n)
+    users = [
+        UserKey(
+            fixed.hospital(i),
+            gateway_signer(i).public_key,
+            ("gateway",),
+            TimestampMs(fixed.TIME_MS + YEARS_MS),
+            None,
+        )
+        for i in range(n)
+    ]
+    return replace(
+        document,
+        parameters=Parameters(2, rotation, empty_ms, TIMEOUT_MS),
+        users=tuple(sorted(users, key=lambda user: user.public_key.key_id)),
+    )
+
+
+def gateway_signer(index: int) -> FixedSigner:
+    """Key of a hospital's gateway."""
+    return FixedSigner(f"gateway {index}")
+
+
+@dataclass
+class SimulatedClock:
+    """One clock for all; ``skew_ms`` moves a node's wall clock only."""
+
+    now_ms: int = START_MS
+
+    def monotonic_ms(self) -> int:
+        """Simulated time."""
+        return self.now_ms
+
+    def wall_ms(self) -> TimestampMs:
+        """Simulated time of day."""
+        return TimestampMs(fixed.TIME_MS + self.now_ms)
+
+
+class Judge(Protocol):
+    """Decides what the network does with a frame: deliver after ms, or None to lose it."""
+
+    def __call__(self, sender: int, receiver: int, frame: bytes) -> int | None:
+        """Delay in ms."""
+
+
+@dataclass
+class Trace:
+    """Keeps what a node said."""
+
+    events: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
+
+    def emit(self, event: str, /, **fields: int | str) -> None:
+        """Appends."""
+        self.events.append((event, fields))
+
+    def count(self, event: str) -> int:
+        """How often ``event`` was said."""
+        return sum(name == event for name, _ in self.events)
+
+
+@dataclass
+class Node:
+    """A validator's disk, and its process while it runs."""
+
+    index: int
+    storage: MemoryStorage = field(default_factory=MemoryStorage)
+    safety: MemorySafetyStore | None = field(default_factory=MemorySafetyStore)
+    trace: Trace = field(default_factory=Trace)
+    driver: Driver | None = None
+    store: LedgerStore | None = None
+    committed: dict[Hash32, Height] = field(default_factory=dict)
+
+
+class Cluster:
+    """``n`` validators and the network between them; the same seed gives the same run."""
+
+    def __init__(self, n: int, seed: int = 0, rotation: int = 1_000, empty_ms: int = 60_000):
+        self.genesis = genesis(n, rotation, empty_ms)
+        self.random = random.Random(seed)
+        self.clock = SimulatedClock()
+        self.nodes = [Node(i) for i in range(n)]
+        self.judge: Judge = lambda sender, receiver, frame: self.random.randint(1, 5)
+        self._frames: list[tuple[int, int, int, int, bytes]] = []
+        self._sequence = 0
+        self._nonce = 0
+
+    # -- processes --------------------------------------------------------------------------
+
+    def start(self, *indexes: int) -> None:
+        """Starts processes on whatever their disks hold; all of them without arguments."""
+        for index in indexes or range(len(self.nodes)):
+            node = self.nodes[index]
+            node.store = LedgerStore(node.storage, Registry(), self.genesis)
+            world = World(
+                clock=self.clock,
+                transport=SimulatedTransport(self, index),
+                trace=node.trace,
+                store=node.store,
+                safety=node.safety,
+                signer=fixed.validator_signer(index),
+                committed=lambda height, ids, node=node: node.committed.update(
+                    dict.fromkeys(ids, height)
+                ),
+            )
+            node.driver = Driver(self.genesis, fixed.hospital(index), Registry(), world)
+            node.driver.start()
+
+    def kill(self, *indexes: int) -> None:
+        """Processes are gone at once; their disks stay."""
+        for index in indexes:
+            self.nodes[index].driver = None
+            self._frames = [f for f in self._frames if f[3] != index]
+
+    def post(self, sender: int, receiver: int, frame: bytes) -> None:
+        """Hands a frame to the network."""
+        delay = self.judge(sender, receiver, frame)
+        if delay is not None:
+            self._sequence += 1
+            due = self.clock.now_ms + delay
+            heappush(self._frames, (due, self._sequence, sender, receiver, frame))
+
+    # -- time -------------------------------------------------------------------------------
+
+    def run(self, ms: int, until: Callable[[], bool] | None = None) -> bool:
+        """Lets ``ms`` pass, or less once ``until`` holds; whether it held (or none was given)."""
+        end = self.clock.now_ms + ms
+        while self.clock.now_ms <= end:
+            if until is not None and until():
+                return True
+            due = [self.clock.now_ms + d.idle_ms() for d in self.running()]
+            if self._frames:
+                due.append(self._frames[0][0])
+            following = min(due, default=end + 1)
+            if following > end:
+                break
+            self.clock.now_ms = max(self.clock.now_ms, following)
+            self._turn()
+        self.clock.now_ms = max(self.clock.now_ms, end)
+        return until is None or until()
+
+    def _turn(self) -> None:
+        while self._frames and self._frames[0][0] <= self.clock.now_ms:
+            _, _, sender, receiver, frame = heappop(self._frames)
+            driver = self.nodes[receiver].driver
+            if driver is not None:
+                deliver(driver, fixed.hospital(sender), frame)
+        for driver in self.running():
+            if driver.idle_ms() == 0:
+                driver.tick()
+
+    def running(self) -> list[Driver]:
+        """Drivers of the live processes."""
+        return [node.driver for node in self.nodes if node.driver is not None]
+
+    # -- work and judgement -------------------------------------------------------------------
+
+    def transaction(self, member: int, contract: str, action: str, *args: Value):
+        """A signed transaction of a gateway."""
+        self._nonce += 1
+        body = Transaction(
+            self.genesis.chain_id,
+            contract,
+            action,
+            tuple(args),
+            gateway_signer(member).public_key.key_id,
+            Nonce(self._nonce.to_bytes(16, "big")),
+            Height(900),
+        )
+        return sign_transaction(body, gateway_signer(member))
+
+    def registration(self, member: int, patient: int = 1) -> SignedTransaction:
+        """Registers one new row."""
+        self._nonce += 1
+        row = fixed.row(self._nonce)
+        return self.transaction(
+            member, "index", "register", 1, ((fixed.patient(patient), row.root, row.sealed),)
+        )
+
+    def submit(self, index: int, *transactions: SignedTransaction) -> list[object]:
+        """As a client of that validator does."""
+        driver = self.nodes[index].driver
+        assert driver is not None
+        return driver.admit([driver.verify(t) for t in transactions], from_client=True)
+
+    def heights(self) -> list[int]:
+        """Committed height of each live node."""
+        return [n.store.height for n in self.nodes if n.driver is not None and n.store]
+
+    def committed_everywhere(self, transactions: Sequence[SignedTransaction]) -> bool:
+        """Whether every live node has committed all of them."""
+        ids = {t.id for t in transactions}
+        return all(ids <= set(n.committed) for n in self.nodes if n.driver is not None)
+
+    def check_agreement(self) -> None:
+        """SAFE-1 and EXEC-1 over all disks: one block and one state root for each height."""
+        for height in range(1, max(n.store.height for n in self.nodes if n.store) + 1):
+            headers = {
+                header.hash
+                for node in self.nodes
+                if node.store and (header := node.store.header(height)) is not None
+            }
+            assert len(headers) == 1, f"height {height} has {len(headers)} blocks"
+
+
+@dataclass
+class SimulatedTransport:
+    """A node's links."""
+
+    cluster: Cluster
+    index: int
+
+    def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
+        """Posts one frame."""
+        receiver = self.cluster.genesis.membership.index_of(member)
+        assert receiver is not None
+        self.cluster.post(self.index, receiver, frame)
+
+    def broadcast(self, frame: bytes, priority: bool = False) -> None:
+        """Posts to all others."""
+        for receiver in range(len(self.cluster.nodes)):
+            if receiver != self.index:
+                self.cluster.post(self.index, receiver, frame)
+
+
+def deliver(driver: Driver, sender: MemberId, frame: bytes) -> None:
+    """What the runtime does with a frame, without its threads."""
+    channel, payload = split_frame(frame)
+    if channel is Channel.TRANSACTIONS:
+        decoded = [SignedTransaction.decode(t) for t in decode_transactions(payload)]
+        driver.admit([driver.verify(t) for t in decoded], from_client=False)
+    else:
+        driver.on_frame(sender, frame)
