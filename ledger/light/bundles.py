@@ -9,7 +9,7 @@ from typing import TypeAlias
 from ledger import codec
 from ledger.codec import Value
 from ledger.errors import NotCanonical
-from ledger.limits import CODEC_ITEMS_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.merkle.proof import StateProof
 from ledger.primitives import Hash32
 from ledger.types.certificate import CertifiedHeader
@@ -18,7 +18,7 @@ from ledger.types.membership import MEMBERSHIP_BYTES_MAX, Membership
 STATE_KEY_BYTES_MAX = 256
 STATE_VALUE_BYTES_MAX = TRANSACTION_BYTES_MAX
 LOG_ENTRY_BYTES_MAX = 4_096
-LOG_ENTRIES_MAX = CODEC_ITEMS_MAX
+LOG_ENTRIES_MAX = 65_536
 """Entries of one list that can be proved complete in one answer."""
 BUNDLE_BYTES_MAX = 128 * 1024 * 1024
 """LOG_ENTRIES_MAX rows of the largest size take 100 MiB."""

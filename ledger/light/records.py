@@ -137,10 +137,10 @@ def verify_record(listed: ListedRow, disclosure: Disclosure) -> VerifiedRecord:
 
 def record_under(root: Hash32, disclosure: Disclosure) -> VerifiedRecord:
     """The same for a root that the caller verified; raises ProofInvalid or WrongView."""
-    if disclosure.version != KNOWN_VIEW_VERSION:
-        raise WrongView(disclosure.view, disclosure.version, f"version {KNOWN_VIEW_VERSION}")
+    if disclosure.view_version != KNOWN_VIEW_VERSION:
+        raise WrongView(disclosure.view, disclosure.view_version, f"version {KNOWN_VIEW_VERSION}")
     fields = verify_disclosure(disclosure, root)
-    return VerifiedRecord(fields, len(disclosure.hidden), disclosure.view, disclosure.version)
+    return VerifiedRecord(fields, len(disclosure.hidden), disclosure.view, disclosure.view_version)
 
 
 def verify_deidentified(
@@ -168,7 +168,7 @@ def released_record(entry: bytes, disclosure: Disclosure) -> VerifiedRecord:
     """
     root = Hash32(entry)
     if disclosure.view != "deidentified":
-        raise WrongView(disclosure.view, disclosure.version, "deidentified")
+        raise WrongView(disclosure.view, disclosure.view_version, "deidentified")
     return record_under(root, disclosure)
 
 
