@@ -112,8 +112,8 @@ def answer_errors(trace: TraceSink, peer_fault: Problem | None = None) -> Middle
         except Problem as problem:
             answer = problem
         except web.HTTPException as error:
-            code = HTTPStatus(error.status).name.lower().replace("_", "-")
-            answer = Problem(error.status, f"http/{code}", HTTPStatus(error.status).description)
+            phrase = HTTPStatus(error.status).phrase.lower()
+            answer = Problem(error.status, f"http/{error.status}", phrase)
         except TimeoutError:
             answer = Problem(504, "request/timed-out", "it took too long; try again", 5)
         except PeerFault as error:

@@ -8,7 +8,7 @@ import json
 import secrets
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -89,8 +89,10 @@ class HttpClient:
         tls: ssl.SSLContext | None,
         identity: RequestIdentity | None = None,
         timeout_s: float = 60.0,
+        clock: Callable[[], int] = wall_ms,
     ) -> None:
         """With ``identity`` every request is signed; ``tls`` None only for plain HTTP in tests."""
+        self._clock = clock
         self.base_url = base_url.rstrip("/")
         self._tls = tls
         self._identity = identity
@@ -176,7 +178,7 @@ class HttpClient:
             method,
             target,
             body,
-            time_ms=wall_ms(),
+            time_ms=TimestampMs(self._clock()),
             nonce=Nonce(secrets.token_bytes(Nonce.SIZE)),
         ).headers()
 

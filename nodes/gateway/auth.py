@@ -4,13 +4,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from ledger import codec
 from ledger.crypto.keys import verify_signature
 from ledger.errors import BadSignature, OutOfRange
 from ledger.light.verify import VerifiedValue
 from ledger.primitives import Hash32, KeyId, Nonce, Signature, TimestampMs
 from ledger.types.entries import user_key
 from ledger.types.genesis import UserKey
-from ledger import codec
 from nodes.api.http import Problem
 from nodes.client.http import wall_ms
 from nodes.client.signing import (

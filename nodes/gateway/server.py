@@ -119,7 +119,7 @@ class GatewayApi:
         """``GET /v1/chain/...`` and ``POST /v1/chain/transactions``: passed on as they are."""
         route = request.match_info["route"]
         if route not in _CHAIN_ROUTES or (request.method == "POST" and route != "transactions"):
-            raise Problem(404, "http/not-found", "no such call")
+            raise Problem(404, "http/404", "no such call")
         target = "/v1" + request.raw_path.removeprefix("/v1/chain")
         try:
             if request.method == "POST":
