@@ -37,6 +37,7 @@ REASONS = {
     "not-utf8": "JSON must be UTF-8; convert the file from its present character set",
     "number": "numbers are JSON numbers; NaN and Infinity are not",
     "path-too-long": "the path of an element exceeds the limit",
+    "record-gone": "the store does not hold the record any more where it was found",
     "study-incomplete": "another file of the same study cannot be indexed; see that file",
     "subject-no-patient": "the subject is a group, device or place, not a patient",
     "too-many-elements": "the record has more elements than one commitment may hold",
@@ -108,5 +109,7 @@ class Found:
 
     files: tuple[bytes, ...]
     """Paths within the store, as the operating system has them; several for a study."""
+    position: int
+    """Entry of the Bundle or line of the file, from 1; 0 for a study."""
     content: Content
     patient: PatientIdentifier
