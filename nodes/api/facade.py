@@ -42,8 +42,8 @@ class ReadableStore(Protocol):
     def certificate(self, height: int) -> QuorumCertificate | None:
         """The certificate that commits a block."""
 
-    def certified_header(self, height: int) -> CertifiedHeader | None:
-        """Both of them without the body."""
+    def certified_header(self, height: int) -> CertifiedHeader:
+        """Both of them without the body; raises for a height that has no block."""
 
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """Receipts of a block, in the order of its transactions."""

@@ -95,10 +95,10 @@ class NodeApi:
 
     async def header(self, request: web.Request) -> web.Response:
         """``GET /v1/headers/latest`` and ``/v1/headers/{height}``."""
-        certified = self.node.store.certified_header(self._height(request))
-        if certified is None:
+        height = self._height(request)
+        if self.node.store.header(height) is None:
             raise Problem(404, "chain/no-such-height", "no block of that height is committed")
-        return msgpack_answer(certified.encode())
+        return msgpack_answer(self.node.store.certified_header(height).encode())
 
     async def memberships(self, request: web.Request) -> web.Response:
         """``GET /v1/memberships?from=h``: every change of the validators after height h.

@@ -146,7 +146,7 @@ async def consortium(*members: str) -> AsyncIterator[Consortium]:
     """Serves the node and the gateways of ``members`` until the block ends."""
     async with AsyncExitStack() as stack:
         node = TestNode()
-        node.store.commit([])
+        node.store.append([])
         node_url = await _serve(stack, create_node_app(node, LogSink("error")))
         made = Consortium(node, {}, stack)
         for member in members:

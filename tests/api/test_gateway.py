@@ -299,7 +299,7 @@ async def test_a_vendor_notices_a_changed_record_and_a_repeated_page(two: Consor
 
 async def test_a_vendor_without_licence_is_refused(two: Consortium) -> None:
     for _ in range(6):
-        two.node.store.commit([])  # block time passes the end of the licence
+        two.node.store.append([])  # block time passes the end of the licence
     client = await vendor(two, "vendor-old/vendor-service")
     with pytest.raises(ActionRefused) as refused:
         await client.request_permission("HRESCH")
@@ -328,13 +328,15 @@ async def test_unverifiable_answers_of_the_own_validator_stop_everything(two: Co
     await two.register("hospital-a", PATIENT)
     client = await doctor(two)
     permission = await client.request_permission(PATIENT, "TREAT")
-    store = two.node.store
-    block, certificate, receipts = store.blocks[-1]
-    store.blocks[-1] = (
-        block,
-        replace(certificate, signatures=certificate.signatures[::-1]),
-        receipts,
-    )
+    prove = two.node.store.prove_state
+
+    def forged(key: bytes):
+        certified, value, proof = prove(key)
+        swapped = certified.certificate.signatures[::-1]
+        certificate = replace(certified.certificate, signatures=swapped)
+        return replace(certified, certificate=certificate), value, proof
+
+    two.node.store.prove_state = forged  # type: ignore[method-assign]
     http = await two.http(DOCTOR_B, "hospital-b")
     with pytest.raises(RequestRefused) as refused:
         await http.get(f"/v1/patients/{PATIENT.hex()}/records?permission={permission.hex()}")
