@@ -1,0 +1,378 @@
+"""The chain and its state in one store: what is committed, and what proofs are made of.
+
+Every key begins with one byte. 1 to 5 are the Columns of the state. Heights are 8 bytes
+big-endian, so that a scan goes upwards.
+
+| byte | key | value |
+|---|---|---|
+| 0x10 | height | block bytes |
+| 0x11 | height | certified header bytes |
+| 0x12 | height | codec array of receipt bytes |
+| 0x13 | height | undo: what the block overwrote, kept for PROOF_HEIGHTS heights |
+| 0x14 | "newest" | codec array [chain id, height, state root] |
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import TypeAlias
+
+from ledger import codec
+from ledger.contract_api import Column, ContractTable, StateReader
+from ledger.errors import CallerBug, PeerFault, StateDamaged, WorldFault
+from ledger.execution import BlockResult, genesis_changes
+from ledger.limits import BLOCK_TRANSACTIONS_MAX, PROOF_HEIGHTS, VALID_UNTIL_HEIGHTS_MAX
+from ledger.merkle import state_tree
+from ledger.merkle.proof import StateProof
+from ledger.primitives import ZERO_HASH, Hash32, Height
+from ledger.state import Write
+from ledger.types.block import RECEIPT_BYTES_MAX, Block, Header, Receipt
+from ledger.types.certificate import CertifiedHeader, QuorumCertificate
+from ledger.types.genesis import Genesis
+from nodes.ports import Put, Storage
+
+_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META = (bytes([0x10 + i]) for i in range(5))
+_NEWEST = _META + b"newest"
+_RECEIPTS_BYTES_MAX = BLOCK_TRANSACTIONS_MAX * (RECEIPT_BYTES_MAX + 8)
+_COLUMN = {column: bytes([column]) for column in Column}
+_UNDONE = (Column.VALUE, Column.PAGE, Column.FRONTIER)
+"""Columns whose values are overwritten; entries of logs never are, so a count bounds them."""
+_ABSENT = 0xFFFFFFFF
+
+Overwritten: TypeAlias = dict[bytes, bytes | None]
+"""Store key to the value it had; None where there was none."""
+
+
+@dataclass(eq=False)
+class WrongGenesis(WorldFault):
+    """The data directory belongs to another network."""
+
+    stored: bytes
+    given: bytes
+    template = (
+        "the data directory holds chain {stored}, the genesis file is of chain {given}: "
+        "give the right genesis file, or set data_dir to a new directory"
+    )
+
+
+@dataclass(eq=False)
+class WrongCommit(CallerBug):
+    """``commit`` was given something that cannot follow the newest block."""
+
+    height: int
+    reason: str
+    template = "commit of block {height}: {reason}"
+
+
+@dataclass(eq=False)
+class HeightUnknown(PeerFault):
+    """A certified header was asked for at a height that has none here."""
+
+    height: int
+    newest: int
+    template = "height {height}: no certified header; there are 1 to {newest}"
+
+
+@dataclass(eq=False)
+class StateTooOld(PeerFault):
+    """State is served for the newest PROOF_HEIGHTS heights only."""
+
+    height: int
+    oldest: int
+    newest: int
+    template = "state at height {height} is not kept: ask for {oldest} to {newest}"
+
+
+class LedgerStore:
+    """The newest state is read through ``get``, so a LedgerStore is itself a StateReader.
+
+    One thread commits; others may read. A lock keeps a reader from seeing half a commit.
+    """
+
+    def __init__(self, storage: Storage, contracts: ContractTable, genesis: Genesis) -> None:
+        """Writes the genesis state into an empty store; checks the newest block of another (A1).
+
+        Raises WrongGenesis, StateDamaged or what ``storage`` raises.
+        """
+        self._storage = storage
+        self._lock = RLock()
+        stored = storage.get(_NEWEST)
+        if stored is None:
+            self._create(contracts, genesis)
+            return
+        try:
+            self._open(stored, genesis)
+        except PeerFault as fault:
+            # Decoders blame whoever made the bytes; these are this node's own.
+            raise StateDamaged("newest block", str(fault)) from None
+
+    def _create(self, contracts: ContractTable, genesis: Genesis) -> None:
+        if next(self._storage.scan(b""), None) is not None:
+            raise StateDamaged("ledger store", "there are keys, yet no newest height")
+        self._chain_id = genesis.chain_id
+        self._height = Height(0)
+        self._parent = ZERO_HASH
+        changes = genesis_changes(self, contracts, genesis)
+        self._state_root = changes.root
+        self._storage.write([*_puts(changes.writes), self._newest(Height(0), changes.root)])
+
+    def _open(self, stored: bytes, genesis: Genesis) -> None:
+        chain_id, height, root = codec.array(codec.decode(stored, 128, "newest"), 3, "newest")
+        self._chain_id = Hash32(codec.binary(chain_id, "stored chain id", 32))
+        if self._chain_id != genesis.chain_id:
+            raise WrongGenesis(self._chain_id, genesis.chain_id)
+        self._height = Height(codec.uint(height, "stored height"))
+        self._state_root = Hash32(codec.binary(root, "stored state root", 32))
+        self._parent = self._checked_newest() if self._height else ZERO_HASH
+        if state_tree.root(self) != self._state_root:
+            raise StateDamaged("newest state", "its tree does not have the committed root")
+
+    def _checked_newest(self) -> Hash32:
+        """Hash of the newest block; block, header, certificate and state root must agree."""
+        block, certified = self.block(self._height), self.certified_header(self._height)
+        header, certificate = certified.header, certified.certificate
+        if (
+            block is None
+            or block.header != header
+            or header.height != self._height
+            or header.chain_id != self._chain_id
+            or (certificate.height, certificate.block_hash) != (header.height, header.hash)
+            or header.state_root != self._state_root
+        ):
+            raise StateDamaged(
+                f"block {self._height}", "header, certificate and state do not belong together"
+            )
+        return header.hash
+
+    # -- what is committed ------------------------------------------------------------------
+
+    @property
+    def height(self) -> Height:
+        """Of the newest block; 0 before the first."""
+        return self._height
+
+    @property
+    def state_root(self) -> Hash32:
+        """State-tree root after the newest block."""
+        return self._state_root
+
+    def header(self, height: int) -> Header | None:
+        """The header of that height, or None."""
+        certified = self._certified(height)
+        return None if certified is None else certified.header
+
+    def block(self, height: int) -> Block | None:
+        """The block of that height, or None."""
+        stored = self._storage.get(_BLOCK + _height_bytes(height))
+        return None if stored is None else Block.decode(stored)
+
+    def certificate(self, height: int) -> QuorumCertificate | None:
+        """The certificate of that height, or None."""
+        certified = self._certified(height)
+        return None if certified is None else certified.certificate
+
+    def certified_header(self, height: int) -> CertifiedHeader:
+        """Header and certificate; raises HeightUnknown."""
+        certified = self._certified(height)
+        if certified is None:
+            raise HeightUnknown(height, self._height)
+        return certified
+
+    def receipts(self, height: int) -> tuple[Receipt, ...]:
+        """What became of the block's transactions, in their order; empty if there is no block."""
+        stored = self._storage.get(_RECEIPTS + _height_bytes(height))
+        if stored is None:
+            return ()
+        rows = codec.array_up_to(
+            codec.decode(stored, _RECEIPTS_BYTES_MAX, "receipts"),
+            BLOCK_TRANSACTIONS_MAX,
+            "receipts",
+        )
+        return tuple(
+            Receipt.decode(codec.binary(row, "receipt", RECEIPT_BYTES_MAX)) for row in rows
+        )
+
+    def executed(self, transaction_id: bytes) -> tuple[Height, int] | None:
+        """Height and index of a transaction; remembered for VALID_UNTIL_HEIGHTS_MAX heights."""
+        stored = self.get(Column.EXECUTED, transaction_id)
+        if stored is None:
+            return None
+        height, index = codec.array(codec.decode(stored, 32, "executed"), 2, "executed")
+        return Height(codec.uint(height, "executed height")), codec.uint(index, "executed index")
+
+    # -- state and proofs -------------------------------------------------------------------
+
+    def get(self, column: Column, key: bytes) -> bytes | None:
+        """The newest state's bytes under ``key``, or None."""
+        with self._lock:
+            return self._storage.get(_COLUMN[column] + key)
+
+    def state_at(self, height: int) -> StateReader:
+        """The state after the block of ``height``; raises StateTooOld.
+
+        It stays right while further blocks are committed, for PROOF_HEIGHTS heights. The columns
+        LOG and EXECUTED are the newest ones: take a log's count from its VALUE.
+        """
+        with self._lock:
+            self._check_kept(height)
+            return _PastState(self, height)
+
+    def _check_kept(self, height: int) -> None:
+        oldest = max(0, self._height - PROOF_HEIGHTS + 1)
+        if not oldest <= height <= self._height:
+            raise StateTooOld(height, oldest, self._height)
+
+    def log_entries(self, log: bytes, start: int, stop: int) -> Iterator[bytes]:
+        """Entries ``start`` to ``stop`` - 1 of the log with that state key.
+
+        ``stop`` is at most the log's count; raises StateDamaged at an entry that is missing.
+        """
+        for index in range(start, stop):
+            entry = self.get(Column.LOG, log + index.to_bytes(8, "big"))
+            if entry is None:
+                raise StateDamaged("log", f"entry {index} is missing")
+            yield entry
+
+    def prove_state(
+        self, key: bytes, height: int | None = None
+    ) -> tuple[CertifiedHeader, bytes | None, StateProof]:
+        """The value of a state key, or its absence, with its proof under a certified header.
+
+        ``height`` None is the newest. Raises HeightUnknown or StateTooOld.
+        """
+        with self._lock:
+            at = self._height if height is None else height
+            certified = self.certified_header(at)
+            reader = self.state_at(at)
+            return certified, reader.get(Column.VALUE, key), state_tree.prove(reader, key)
+
+    # -- commit -----------------------------------------------------------------------------
+
+    def commit(self, block: Block, certificate: QuorumCertificate, result: BlockResult) -> None:
+        """Block, certificate, receipts, state, undo, ids and height in one synced batch (L3).
+
+        The caller has verified the certificate and executed the block. Raises WrongCommit.
+        """
+        self._check_follows(block, certificate, result)
+        height = block.header.height
+        at = _height_bytes(height)
+        receipts = [receipt.encode() for receipt in result.receipts]
+        batch = [
+            Put(_BLOCK + at, block.encoded),
+            Put(_CERTIFIED + at, CertifiedHeader(block.header, certificate).encode()),
+            Put(_RECEIPTS + at, codec.encode(receipts)),
+            Put(_UNDO + at, _encode_undo(self._overwritten(result.writes))),
+            *_puts(result.writes),
+            *self._expired(height),
+            self._newest(height, result.state_root),
+        ]
+        with self._lock:
+            self._storage.write(batch)
+            self._height, self._state_root = height, result.state_root
+            self._parent = block.hash
+
+    def _check_follows(
+        self, block: Block, certificate: QuorumCertificate, result: BlockResult
+    ) -> None:
+        header = block.header
+        wrong = ""
+        if header.height != self._height + 1:
+            wrong = f"the next height is {self._height + 1}"
+        elif header.chain_id != self._chain_id:
+            wrong = "it belongs to another chain"
+        elif header.parent != self._parent:
+            wrong = "its parent is not the newest block"
+        elif (certificate.height, certificate.block_hash) != (header.height, header.hash):
+            wrong = "the certificate is for another block"
+        elif header.state_root != result.state_root:
+            wrong = "execution gave another state root"
+        elif len(result.receipts) != len(block.transactions):
+            wrong = "there are not as many receipts as transactions"
+        if wrong:
+            raise WrongCommit(header.height, wrong)
+
+    def _overwritten(self, writes: Sequence[Write]) -> Overwritten:
+        return {
+            _COLUMN[column] + key: self.get(column, key)
+            for column, key, _ in writes
+            if column in _UNDONE
+        }
+
+    def _expired(self, height: int) -> Iterator[Put]:
+        """Deletions of what ``height`` makes superfluous: one old undo, ids too old to replay."""
+        # The state of PROOF_HEIGHTS heights needs the undo of all of them but the oldest.
+        undo = height - PROOF_HEIGHTS + 1
+        if undo > 0:
+            yield Put(_UNDO + _height_bytes(undo), None)
+        ids = height - VALID_UNTIL_HEIGHTS_MAX - 1
+        if ids > 0:
+            for receipt in self.receipts(ids):
+                yield Put(_COLUMN[Column.EXECUTED] + receipt.transaction_id, None)
+
+    def _newest(self, height: Height, root: Hash32) -> Put:
+        return Put(_NEWEST, codec.encode([self._chain_id, height, root]))
+
+    def _certified(self, height: int) -> CertifiedHeader | None:
+        stored = self._storage.get(_CERTIFIED + _height_bytes(height))
+        return None if stored is None else CertifiedHeader.decode(stored)
+
+    def _undo(self, height: int) -> Overwritten:
+        stored = self._storage.get(_UNDO + _height_bytes(height))
+        if stored is None:
+            raise StateDamaged(f"block {height}", "what it overwrote is not kept")
+        return _decode_undo(stored)
+
+
+class _PastState:
+    """The state after one height: the newest state under the values overwritten since."""
+
+    def __init__(self, store: LedgerStore, height: int) -> None:
+        self._store = store
+        self._height = height
+        self._seen = height
+        self._overwritten: Overwritten = {}
+
+    def get(self, column: Column, key: bytes) -> bytes | None:
+        """The bytes under ``key`` then, or None; raises StateTooOld once it is not kept."""
+        with self._store._lock:
+            while self._seen < self._store.height:
+                self._store._check_kept(self._height)
+                self._seen += 1
+                for place, value in self._store._undo(self._seen).items():
+                    # The block that overwrote it first after this height knows its value then.
+                    self._overwritten.setdefault(place, value)
+            place = _COLUMN[column] + key
+            if place in self._overwritten:
+                return self._overwritten[place]
+            return self._store.get(column, key)
+
+
+def _height_bytes(height: int) -> bytes:
+    return height.to_bytes(8, "big")
+
+
+def _puts(writes: Sequence[Write]) -> Iterator[Put]:
+    return (Put(_COLUMN[column] + key, value) for column, key, value in writes)
+
+
+def _encode_undo(overwritten: Overwritten) -> bytes:
+    """For each key: its length (2 bytes), the value's (4; all ones if absent), key, value."""
+    parts = []
+    for key, value in overwritten.items():
+        size = _ABSENT if value is None else len(value)
+        parts += [len(key).to_bytes(2, "big"), size.to_bytes(4, "big"), key, value or b""]
+    return b"".join(parts)
+
+
+def _decode_undo(data: bytes) -> Overwritten:
+    overwritten: Overwritten = {}
+    offset = 0
+    while offset < len(data):
+        start = offset + 6
+        middle = start + int.from_bytes(data[offset : offset + 2], "big")
+        size = int.from_bytes(data[offset + 2 : start], "big")
+        offset = middle if size == _ABSENT else middle + size
+        overwritten[data[start:middle]] = None if size == _ABSENT else data[middle:offset]
+    if offset != len(data):
+        raise StateDamaged("undo", "a record is cut off")
+    return overwritten

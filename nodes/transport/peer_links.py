@@ -1,0 +1,443 @@
+"""Links between validators: mutually authenticated TLS 1.3, one frame after another.
+
+A frame is its length (4 bytes big-endian) and its bytes. Each side sends only on the connection
+that it opened and receives only on those that it accepted, so that two connections between the
+same two validators are the rule and no tie has to be broken. A newer connection from the same
+member replaces the older one.
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from ledger.errors import PeerFault, WorldFault
+from ledger.limits import FRAME_BYTES_MAX
+from ledger.primitives import MemberId
+from ledger.types.genesis import Genesis
+from nodes.ports import TraceSink
+from nodes.transport.pki import PeerNotRecognised, peer_member
+
+HANDSHAKE_SECONDS = 5.0
+HALF_OPEN_MAX = 64
+"""Accepted connections that have not finished their handshake."""
+QUEUE_FRAMES_MAX = 256
+"""Frames waiting for one peer, in each class."""
+QUEUE_BYTES_MAX = 4 * FRAME_BYTES_MAX
+"""Bytes waiting for one peer, in each class."""
+WRITE_BYTES = 256 * 1024
+"""Frames of one loop turn are joined to writes of about this size."""
+BACKOFF_FIRST_SECONDS = 0.1
+BACKOFF_MAX_SECONDS = 5.0
+_STEADY_SECONDS = 1.0
+"""A link that lived this long was accepted by the other side; back-off begins anew."""
+_UNACKNOWLEDGED_MS = 10_000
+"""A peer that does not acknowledge for so long is gone (power cut, cable)."""
+_LENGTH_BYTES = 4
+
+OnFrame = Callable[[MemberId, bytes], None]
+
+
+@dataclass(eq=False)
+class CannotListen(WorldFault):
+    """The address for peers is taken or not ours."""
+
+    address: str
+    reason: str
+    template = "peer_listen {address}: {reason}: stop what uses it, or set another address"
+
+
+@dataclass(eq=False)
+class BadEndpoint(WorldFault):
+    """The genesis document gives a validator no usable address."""
+
+    member: str
+    found: str
+    template = "genesis: peer endpoint of {member}: {found!r} is not host:port"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service listens or is reached."""
+
+    host: str
+    port: int
+
+    @staticmethod
+    def parse(text: str) -> "Address | None":
+        """From ``host:port`` or ``[v6]:port``; None where it is neither."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdecimal():
+            return None
+        number = int(port)
+        if number > 65_535:
+            return None
+        return Address(host.removeprefix("[").removesuffix("]"), number)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class PeerLinks:
+    """Implements ``nodes.ports.Transport`` over asyncio."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        member: MemberId,
+        listen: Address,
+        server: ssl.SSLContext,
+        client: ssl.SSLContext,
+        on_frame: OnFrame,
+        trace: TraceSink,
+    ) -> None:
+        """Links ``member`` with all other validators of ``genesis``, at their peer endpoints.
+
+        ``server`` demands client certificates; ``client`` need not check host names, since the
+        certificate of a peer is matched with the member that was meant. ``on_frame`` is called
+        in the event loop. Raises BadEndpoint.
+        """
+        self._genesis = genesis
+        self._listen = listen
+        self._server_context = server
+        self._client_context = client
+        self._on_frame = on_frame
+        self._trace = trace
+        self._outgoing = {
+            validator.member: _Outgoing(validator.member, _endpoint(genesis, validator.member))
+            for validator in genesis.membership.validators
+            if validator.member != member
+        }
+        self._incoming: dict[MemberId, _Incoming] = {}
+        self._half_open: set[_Incoming] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> Address:
+        """Listens and begins to connect; returns where it listens. Raises CannotListen."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: _Incoming(self), self._listen.host, self._listen.port
+            )
+        except OSError as error:
+            raise CannotListen(str(self._listen), error.strerror or str(error)) from None
+        for link in self._outgoing.values():
+            self._spawn(self._keep_connected(link))
+        return Address(*self._server.sockets[0].getsockname()[:2])
+
+    async def close(self) -> None:
+        """Stops listening, closes every link, ends every task."""
+        if self._server is not None:
+            self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for accepted in [*self._half_open, *self._incoming.values()]:
+            accepted.abort()
+        for link in self._outgoing.values():
+            link.abort()
+
+    def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
+        """Queues one frame; drops it when the member is not connected or its queue is full."""
+        link = self._outgoing.get(member)
+        if link is not None:
+            link.send(frame, priority)
+
+    def broadcast(self, frame: bytes, priority: bool = False) -> None:
+        """``send`` to every other validator."""
+        for link in self._outgoing.values():
+            link.send(frame, priority)
+
+    def connected(self) -> set[MemberId]:
+        """Members to which frames can be sent now."""
+        return {member for member, link in self._outgoing.items() if link.is_connected}
+
+    def dropped(self, member: MemberId) -> int:
+        """Frames for ``member`` that were not sent, since the start."""
+        return self._outgoing[member].dropped
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- connections that this side opens -----------------------------------------------------
+
+    async def _keep_connected(self, link: "_Outgoing") -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began = loop.time()
+            try:
+                lost = await self._connect(link)
+            except (OSError, PeerNotRecognised) as error:
+                reason = str(error) if isinstance(error, PeerFault) else type(error).__name__
+            else:
+                self._trace.emit("peer-connected", peer=link.member)
+                await lost.wait()
+                reason = "connection lost"
+                if loop.time() - began >= _STEADY_SECONDS:
+                    failures = 0
+            if failures == 0:
+                self._trace.emit("peer-unreachable", peer=link.member, reason=reason)
+            ceiling = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(failures, 10))
+            failures += 1
+            # Jitter keeps the validators of a restarted network from meeting at the same instant.
+            await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+
+    async def _connect(self, link: "_Outgoing") -> asyncio.Event:
+        """Opens and checks one connection; the event is set when it ends."""
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda: link,
+                link.address.host,
+                link.address.port,
+                ssl=self._client_context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        try:
+            self._check(transport, link.member)
+        except PeerNotRecognised:
+            transport.abort()
+            raise
+        return link.opened(transport)
+
+    def _check(self, transport: asyncio.BaseTransport, wanted: MemberId | None) -> MemberId:
+        """The validator at the other end; raises PeerNotRecognised."""
+        tls = transport.get_extra_info("ssl_object")
+        member, service = peer_member(tls.getpeercert(binary_form=True), self._genesis)
+        if service != "node" or member not in self._outgoing:
+            raise PeerNotRecognised(f"{member} {service} is no other validator")
+        if wanted is not None and member != wanted:
+            raise PeerNotRecognised(f"it is {member}'s, {wanted}'s was wanted")
+        return member
+
+    # -- connections that this side accepts ---------------------------------------------------
+
+    def accepted(self, link: "_Incoming", transport: asyncio.Transport) -> None:
+        """A TCP connection came in; TLS follows, for at most HALF_OPEN_MAX at a time."""
+        if len(self._half_open) >= HALF_OPEN_MAX:
+            transport.abort()
+            return
+        # Nothing may be read before TLS is there to read it.
+        transport.pause_reading()
+        self._half_open.add(link)
+        self._spawn(self._authenticate(link, transport))
+
+    async def _authenticate(self, link: "_Incoming", transport: asyncio.Transport) -> None:
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                link,
+                self._server_context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            if secured is None:
+                raise ConnectionAbortedError
+            member = self._check(secured, None)
+        except (OSError, PeerNotRecognised) as error:
+            reason = str(error) if isinstance(error, PeerFault) else type(error).__name__
+            self._trace.emit("peer-refused", reason=reason)
+            link.abort()
+            transport.abort()
+            return
+        finally:
+            self._half_open.discard(link)
+        older = self._incoming.get(member)
+        if older is not None:
+            # A3: after a crash this is normal; two processes with one key look the same.
+            self._trace.emit("peer-replaced", peer=member)
+            older.abort()
+        self._incoming[member] = link
+        link.admitted(member, secured)
+
+    def received(self, member: MemberId, frame: bytes) -> None:
+        """Hands one frame on; whatever goes wrong with it, the link goes on."""
+        try:
+            self._on_frame(member, frame)
+        except Exception as error:  # noqa: BLE001  an exception in a handler never ends a reader
+            self._trace.emit("frame-failed", peer=member, error=type(error).__name__)
+
+    def refused(self, member: MemberId, reason: str) -> None:
+        """A peer broke the framing; its link was closed."""
+        self._trace.emit("peer-fault", peer=member, reason=reason)
+
+    def ended(self, link: "_Incoming", member: MemberId) -> None:
+        """An accepted connection is gone."""
+        if self._incoming.get(member) is link:
+            del self._incoming[member]
+
+
+class _Outgoing(asyncio.Protocol):
+    """The sending side of one peer; its queues live as long as one connection."""
+
+    def __init__(self, member: MemberId, address: Address) -> None:
+        self.member = member
+        self.address = address
+        self.dropped = 0
+        self._queues = (_Queue(), _Queue())
+        self._transport: asyncio.Transport | None = None
+        self._lost = asyncio.Event()
+        self._writable = True
+        self._flush_due = False
+
+    @property
+    def is_connected(self) -> bool:
+        return self._transport is not None
+
+    def opened(self, transport: asyncio.Transport) -> asyncio.Event:
+        """The other side is who it should be; the event is set when the connection ends."""
+        self._lost = asyncio.Event()
+        self._writable = True
+        if transport.is_closing():
+            self._lost.set()
+            return self._lost
+        self._transport = transport
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        return self._lost
+
+    def send(self, frame: bytes, priority: bool) -> None:
+        queue = self._queues[0 if priority else 1]
+        if self._transport is None or not queue.put(frame):
+            self.dropped += 1
+        elif not self._flush_due:
+            # All frames of one loop turn leave in one write.
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        while self._transport is not None and self._writable:
+            parts: list[bytes] = []
+            size = 0
+            for queue in self._queues:
+                while queue.frames and size < WRITE_BYTES:
+                    frame = queue.take()
+                    parts += (len(frame).to_bytes(_LENGTH_BYTES, "big"), frame)
+                    size += len(frame)
+            if not parts:
+                return
+            self._transport.write(b"".join(parts))
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        # Nothing is ever sent this way; whoever does is not one of us.
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        for queue in self._queues:
+            self.dropped += queue.clear()
+        self._lost.set()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Queue:
+    """Frames waiting to be sent, bounded in number and bytes."""
+
+    def __init__(self) -> None:
+        self.frames: deque[bytes] = deque()
+        self._bytes = 0
+
+    def put(self, frame: bytes) -> bool:
+        """Whether there was room."""
+        full = len(self.frames) >= QUEUE_FRAMES_MAX or self._bytes + len(frame) > QUEUE_BYTES_MAX
+        if full or len(frame) > FRAME_BYTES_MAX:
+            return False
+        self.frames.append(frame)
+        self._bytes += len(frame)
+        return True
+
+    def take(self) -> bytes:
+        """The oldest."""
+        frame = self.frames.popleft()
+        self._bytes -= len(frame)
+        return frame
+
+    def clear(self) -> int:
+        """Empties it; how many frames there were."""
+        count = len(self.frames)
+        self.frames.clear()
+        self._bytes = 0
+        return count
+
+
+class _Incoming(asyncio.Protocol):
+    """The receiving side of one accepted connection."""
+
+    def __init__(self, links: PeerLinks) -> None:
+        self._links = links
+        self._transport: asyncio.Transport | None = None
+        self._member: MemberId | None = None
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+            self._links.accepted(self, transport)
+
+    def admitted(self, member: MemberId, transport: asyncio.Transport) -> None:
+        """TLS is up and the other side is ``member``; what it sent already is read now."""
+        self._member = member
+        self._transport = transport
+        if transport.is_closing():
+            self._links.ended(self, member)
+        self.data_received(b"")
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._member is None:
+            # At most what arrives in the loop turn in which the handshake ends.
+            if len(self._buffer) > FRAME_BYTES_MAX:
+                self.abort()
+            return
+        start = 0
+        while len(self._buffer) - start >= _LENGTH_BYTES:
+            first = start + _LENGTH_BYTES
+            size = int.from_bytes(self._buffer[start:first], "big")
+            if size > FRAME_BYTES_MAX:
+                self._links.refused(self._member, f"a frame of {size} bytes")
+                self._buffer.clear()
+                self.abort()
+                return
+            if len(self._buffer) < first + size:
+                break
+            start = first + size
+            self._links.received(self._member, bytes(self._buffer[first:start]))
+        if start:
+            del self._buffer[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._member is not None:
+            self._links.ended(self, self._member)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _endpoint(genesis: Genesis, member_id: MemberId) -> Address:
+    member = genesis.member(member_id)
+    text = "" if member is None else member.endpoints.peer
+    address = Address.parse(text)
+    if address is None:
+        raise BadEndpoint(member_id, text)
+    return address
