@@ -1,0 +1,137 @@
+"""Golden vectors: what was recorded is what the code makes, reads and verifies today."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ledger import codec
+from ledger.commitment import Disclosure, verify_disclosure
+from ledger.crypto import sealing
+from ledger.crypto.hashing import Tag
+from ledger.crypto.keys import PublicKey, verify_signature
+from ledger.errors import NotCanonical
+from ledger.light.bundles import LogBundle, LogEntryBundle, decode_bundle, decode_changes
+from ledger.light.records import verify_patient_list
+from ledger.light.saved import verify_saved_proof
+from ledger.light.trust import TrustedChain, advance, trust_genesis
+from ledger.light.verify import verify_log_entry_bundle
+from ledger.merkle.proof import StateProof, verify_inclusion, verify_state
+from ledger.primitives import Hash32, PatientKey
+from ledger.types.genesis import Genesis
+from tests.vectors import fixed, make
+
+BREAKING = (
+    "{name} changed. If that is meant, it is a BREAKING change of the protocol: old chains and "
+    "clients stop working. Raise PROTOCOL_VERSION, mark it so in CHANGELOG, and record again "
+    "with: python -m tests.vectors.make"
+)
+
+
+def recorded(name: str) -> dict:
+    return json.loads((make.FOLDER / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", make.FILES)
+def test_B1_vectors_are_what_the_code_makes(name: str) -> None:
+    path = make.FOLDER / name
+    assert path.is_file(), f"{name} is missing: python -m tests.vectors.make"
+    same = path.read_text(encoding="utf-8") == make.text_of(name)
+    assert same, BREAKING.format(name=name)
+
+
+def test_every_recorded_file_has_its_maker() -> None:
+    found = {path.name for path in Path(make.FOLDER).glob("*.json")}
+    assert found == set(make.FILES)
+
+
+def test_B1_codec_vectors() -> None:
+    vectors = recorded("codec.json")
+    for name, data in vectors["accepted"].items():
+        encoded = bytes.fromhex(data)
+        assert codec.encode(codec.decode(encoded, 10_000, name)) == encoded
+    for name, data in vectors["refused"].items():
+        with pytest.raises(NotCanonical):
+            codec.decode(bytes.fromhex(data), 10_000, name)
+
+
+def test_B3_every_tag_has_a_vector() -> None:
+    assert set(recorded("hashes.json")) == {tag.value for tag in Tag}
+
+
+def test_B4_signature_vectors_verify() -> None:
+    vectors = recorded("keys.json")
+    digest = Hash32(bytes.fromhex(vectors.pop("digest")))
+    for name, each in vectors.items():
+        key = PublicKey.decode(bytes.fromhex(each["public"]))
+        assert key.key_id.hex() == each["key id"]
+        verify_signature(key, bytes.fromhex(each["signature"]), digest, name)
+
+
+def test_B6_tree_vectors_verify() -> None:
+    vectors = recorded("merkle.json")
+    root = bytes.fromhex(vectors["log roots"][7])
+    for index, path in enumerate(vectors["inclusion paths of 7"]):
+        nodes = tuple(Hash32(bytes.fromhex(node)) for node in path)
+        verify_inclusion(b"entry %d" % index, index, 7, nodes, Hash32(root))
+    state_root = Hash32(bytes.fromhex(vectors["state root"]))
+    for key, data in vectors["state proofs"].items():
+        value = key.replace("key", "value").encode() if key.startswith("key") else None
+        verify_state(StateProof.decode(bytes.fromhex(data)), key.encode(), value, state_root)
+
+
+def test_commitment_vectors_verify() -> None:
+    vectors = recorded("commitment.json")
+    everything = {path.encode(): value.encode() for path, value in vectors["fields"]}
+    root = Hash32(bytes.fromhex(vectors["root"]))
+    for view, data in vectors["disclosures"].items():
+        disclosure = Disclosure.decode(bytes.fromhex(data))
+        shown = verify_disclosure(disclosure, root)
+        assert disclosure.view == view
+        assert shown.items() <= everything.items()
+        assert len(shown) + len(disclosure.hidden) == len(everything)
+
+
+def test_LIGHT_1_a_client_with_the_recorded_bytes_alone_verifies_them() -> None:
+    vectors = recorded("light.json")
+    genesis, now = bytes.fromhex(vectors["genesis"]), fixed.TIME_MS + 10_000
+    patient = PatientKey(bytes.fromhex(vectors["patient"]))
+    bundles = {
+        name: decode_bundle(bytes.fromhex(data)) for name, data in vectors["bundles"].items()
+    }
+    log, entry = bundles["log"], bundles["log-entry"]
+    assert isinstance(log, LogBundle)
+    assert isinstance(entry, LogEntryBundle)
+    changes = decode_changes(bytes.fromhex(vectors["membership changes"]))
+    trusted = advance(trust_genesis(genesis, None), changes, log.state.certified)
+    assert trusted == TrustedChain.decode(bytes.fromhex(vectors["trusted chain"]))
+    rows = verify_patient_list(trusted, log, patient, now, 60_000).rows
+    assert [row.status for row in rows] == ["superseded", "entered-in-error", None, None]
+    released = verify_log_entry_bundle(trusted, entry, entry.state.key, now, 60_000)
+    assert released.entry.hex() == recorded("commitment.json")["root"]
+    report = verify_saved_proof(genesis, bytes.fromhex(vectors["saved proof"]), now)
+    assert report.patient_list is not None
+    assert report.patient_list.rows == rows
+
+
+def test_sealing_vectors_open() -> None:
+    vectors = recorded("sealing.json")
+    sealed = bytes.fromhex(vectors["sealed"])
+    key = sealing.row_key(bytes.fromhex(vectors["group key"]), sealed)
+    assert key.hex() == vectors["row key"]
+    patient = PatientKey(bytes.fromhex(vectors["sealed for patient"]))
+    root = Hash32(bytes.fromhex(vectors["sealed for root"]))
+    assert sealing.unseal(key, patient, root, sealed).hex() == vectors["metadata"]
+    unwrapped = sealing.unwrap_group_key(
+        fixed.FixedSigner(vectors["wrap recipient"]).private_key,
+        bytes.fromhex(vectors["wrapped group key"]),
+        bytes.fromhex(vectors["wrap context"]),
+    )
+    assert unwrapped.hex() == vectors["group key"]
+
+
+def test_genesis_vector_gives_its_chain_id() -> None:
+    vectors = recorded("types.json")
+    genesis = Genesis.decode(bytes.fromhex(vectors["encodings"]["genesis"]))
+    assert genesis.chain_id.hex() == vectors["identities"]["chain id"]
+    assert genesis.membership.hash.hex() == vectors["identities"]["membership hash"]

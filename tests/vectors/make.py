@@ -1,0 +1,324 @@
+"""Makes every golden vector from fixed keys and dates: ``python -m tests.vectors.make``.
+
+One function for each file; add one, name it in ``FILES``, and run this. Everything is hex except
+names. A vector that changes is a breaking change: raise PROTOCOL_VERSION and say so.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
+
+from ledger import codec
+from ledger.codec import Value
+from ledger.commitment import Disclosure, Field, commit_record, disclose
+from ledger.crypto import sealing
+from ledger.crypto.hashing import Tag, hash_tagged, preimage, signing_digest
+from ledger.light.bundles import (
+    LogBundle,
+    LogEntryBundle,
+    MembershipChange,
+    StateBundle,
+    encode_changes,
+)
+from ledger.light.saved import SavedProof
+from ledger.light.trust import TrustedChain, advance
+from ledger.merkle import log_tree
+from ledger.merkle.proof import StateProof
+from ledger.types.block import Block, Header, Receipt
+from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
+from ledger.types.entries import Disclosed, LogRoot, Permission, Row, StatusChange, release_log
+from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
+from ledger.types.membership import Membership, Validator
+from ledger.types.transaction import SignedTransaction, Transaction
+from tests.light import kit
+from tests.vectors import fixed
+
+FOLDER = Path(__file__).parent
+Vectors = dict[str, object]
+
+WIRE_TYPES: tuple[type, ...] = (
+    Transaction,
+    SignedTransaction,
+    Header,
+    Block,
+    Receipt,
+    Validator,
+    Membership,
+    Endpoints,
+    Member,
+    UserKey,
+    Parameters,
+    Genesis,
+    QuorumCertificate,
+    CertifiedHeader,
+    Row,
+    StatusChange,
+    Permission,
+    Disclosed,
+    LogRoot,
+    StateProof,
+    StateBundle,
+    LogBundle,
+    LogEntryBundle,
+    MembershipChange,
+    TrustedChain,
+    SavedProof,
+    Disclosure,
+    sealing.Metadata,
+)
+"""Dataclasses whose fields, in their order, are what travels or is hashed."""
+
+
+def codec_vectors() -> Vectors:
+    """Values and their one encoding; bytes that must be refused."""
+    values: dict[str, Value] = {
+        "nil": None,
+        "zero": 0,
+        "127": 127,
+        "128": 128,
+        "255": 255,
+        "256": 256,
+        "65535": 65_535,
+        "65536": 65_536,
+        "2^32": 2**32,
+        "2^64-1": 2**64 - 1,
+        "empty bytes": b"",
+        "bytes": b"\x00\xff",
+        "256 bytes": bytes(256),
+        "empty text": "",
+        "text": "yilian",
+        "Chinese text": "医联",
+        "text of 32 bytes": "a" * 32,
+        "empty array": [],
+        "array": [1, b"2", "3", None, [4]],
+        "array of 16": list(range(16)),
+        "empty map": {},
+        "map, keys sorted by bytes": {"b": 1, "a": 2, "aa": 3, "医": 4, "é": 5},
+    }
+    refused = {
+        "long form of 1": "cc01",
+        "signed": "d001",
+        "negative": "ff",
+        "true": "c3",
+        "float": "cb3ff0000000000000",
+        "extension": "d40500",
+        "key twice": "82a16101a16102",
+        "keys unsorted": "82a16201a16101",
+        "trailing byte": "0100",
+        "text in NFD": "a365cc81",
+        "long form of an array": "dc000101",
+    }
+    return {
+        "accepted": {name: codec.encode(value).hex() for name, value in values.items()},
+        "refused": refused,
+    }
+
+
+def hash_vectors() -> Vectors:
+    """H(tag, parts...) and the signed digest, for each tag."""
+    chain = fixed.named_hash("chain")
+    return {
+        tag.value: {
+            "preimage of (abc, empty)": preimage(tag, b"abc", b"").hex(),
+            "hash of (abc, empty)": hash_tagged(tag, b"abc", b"").hex(),
+            "hash of nothing": hash_tagged(tag).hex(),
+            "signing digest of (abc)": signing_digest(tag, chain, b"abc").hex(),
+        }
+        for tag in Tag
+    }
+
+
+def key_vectors() -> Vectors:
+    """Private numbers, public keys, key ids and RFC 6979 signatures of one digest."""
+    digest = signing_digest(Tag.SIGN_TRANSACTION, fixed.named_hash("chain"), b"abc")
+    found: Vectors = {"digest": digest.hex()}
+    for name in ("doctor", "resident", "consensus 0", "consensus 1", "sealing 0"):
+        signer = fixed.FixedSigner(name)
+        found[name] = {
+            "private": signer.scalar.to_bytes(32, "big").hex(),
+            "public": signer.public_key.encoded.hex(),
+            "key id": signer.public_key.key_id.hex(),
+            "signature": signer.sign(digest).hex(),
+        }
+    return found
+
+
+def type_vectors() -> Vectors:
+    """The encoding of one example of each wire type, and its identity where it has one."""
+    signed, header, row = fixed.signed_transaction(), fixed.header(), fixed.row()
+    members, certified = fixed.membership(range(4)), fixed.certified_header()
+    encodings = {
+        "transaction": fixed.transaction().encode(),
+        "signed transaction": signed.encoded,
+        "header": header.encode(),
+        "block": fixed.block().encoded,
+        "receipt": fixed.receipt().encode(),
+        "membership": members.encode(),
+        "genesis": fixed.genesis().encode(),
+        "certificate": certified.certificate.encode(),
+        "certified header": certified.encode(),
+        "row": row.encode(),
+        "row that supersedes": fixed.row(2, supersedes=row.hash).encode(),
+        "status change": fixed.status_change().encode(),
+        "permission": fixed.permission().encode(),
+        "disclosed": fixed.disclosed().encode(),
+        "log root": fixed.log_root().encode(),
+    }
+    identities = {
+        "transaction id": signed.id,
+        "header hash": header.hash,
+        "membership hash": members.hash,
+        "chain id": fixed.genesis().chain_id,
+        "row hash": row.hash,
+        "commit digest": commit_digest(
+            header.chain_id, header.height, certified.certificate.view, header.hash
+        ),
+    }
+    return {
+        "encodings": {name: data.hex() for name, data in encodings.items()},
+        "identities": {name: data.hex() for name, data in identities.items()},
+    }
+
+
+def merkle_vectors() -> Vectors:
+    """Log roots and inclusion paths of 0 to 9 entries; state roots and proofs."""
+    entries = [b"entry %d" % i for i in range(9)]
+    leaves = [log_tree.leaf_hash(entry) for entry in entries]
+    values = {b"key %d" % i: b"value %d" % i for i in range(7)}
+    absent = [b"absent %d" % i for i in range(6)]
+    return {
+        "log roots": [log_tree.root_of(leaves[:n]).hex() for n in range(10)],
+        "inclusion paths of 7": [
+            [node.hex() for node in kit.prove_inclusion(entries[:7], i)] for i in range(7)
+        ],
+        "consistency paths to 9": [
+            [node.hex() for node in log_tree.consistency_path(leaves, n)] for n in range(1, 10)
+        ],
+        "state root": kit.subtree(kit.leaves_of(values)).hex(),
+        "state root of one key": kit.subtree(kit.leaves_of({b"key 0": b"value 0"})).hex(),
+        "state root of none": kit.subtree([]).hex(),
+        "state proofs": {
+            key.decode(): kit.prove_state(values, key).encode().hex() for key in [*values, *absent]
+        },
+    }
+
+
+def _record() -> tuple[Vectors, bytes]:
+    record_fields = [
+        Field(b"/resourceType", b'"Observation"'),
+        Field(b"/status", b'"final"'),
+        Field(b"/valueQuantity/value", b"1.50"),
+        Field(b"/valueQuantity/unit", b'"mg"'),
+        Field(b"/subject/reference", b'"Patient/1"'),
+    ]
+    pairs = [
+        (b"/valueQuantity/value", b"/valueQuantity/unit"),
+        (b"/valueQuantity/value", b"/status"),
+    ]
+    secret = sha256(b"record secret").digest()
+    commitment = commit_record(record_fields, pairs, secret)
+
+    def disclosed(view: str, hidden: bytes) -> bytes:
+        return disclose(commitment, lambda path: path != hidden, view, 1).encode()
+
+    vectors: Vectors = {
+        "secret": secret.hex(),
+        "fields": [[field.path.decode(), field.value.decode()] for field in record_fields],
+        "dependencies": [[one.decode(), other.decode()] for one, other in pairs],
+        "leaves, sorted": [leaf.hex() for leaf in sorted(commitment.leaves)],
+        "root": commitment.root.hex(),
+        "disclosures": {
+            "clinical": disclosed("clinical", b"").hex(),
+            "resident": disclosed("resident", b"/resourceType").hex(),
+            "deidentified": disclosed("deidentified", b"/subject/reference").hex(),
+        },
+    }
+    return vectors, commitment.root
+
+
+def commitment_vectors() -> Vectors:
+    """One record, its leaves and root, and three disclosures."""
+    return _record()[0]
+
+
+def light_vectors() -> Vectors:
+    """A chain of four validators with one membership change, and every proof bundle of it."""
+    chain = kit.story(4)
+    chain.append(release_log(kit.HOLDER), _record()[1])
+    chain.commit([0, 1, 2, 3, 4])
+    certified = chain.commit()
+    changes = tuple(chain.changes)
+    trusted = advance(chain.trusted, changes, certified)
+    whole = chain.log_bundle(certified, kit.LIST)
+    bundles: dict[str, StateBundle | LogBundle | LogEntryBundle | MembershipChange] = {
+        "state": chain.state_bundle(certified, kit.LIST),
+        "state, absent": chain.state_bundle(certified, b"nothing"),
+        "log": whole,
+        "log-entry": chain.entry_bundle(certified, release_log(kit.HOLDER), 9),
+        "membership-change": changes[0],
+    }
+    saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST)
+    return {
+        "genesis": chain.genesis.encode().hex(),
+        "patient": kit.PATIENT.hex(),
+        "bundles": {name: bundle.encode().hex() for name, bundle in bundles.items()},
+        "membership changes": encode_changes(changes).hex(),
+        "trusted chain": trusted.encode().hex(),
+        "saved proof": saved.encode().hex(),
+    }
+
+
+def sealing_vectors() -> Vectors:
+    """Patient key, sealed metadata with its row key, and a wrapped group key."""
+    row, context = fixed.row(), sealing.wrap_context(1, fixed.hospital(0))
+    return {
+        "patient secret": fixed.PATIENT_SECRET.hex(),
+        "identifier": [fixed.PATIENT_SYSTEM, " 1101 0519491231002x "],
+        "patient key": sealing.patient_key(
+            fixed.PATIENT_SECRET, fixed.PATIENT_SYSTEM, " 1101 0519491231002x "
+        ).hex(),
+        "group key": fixed.GROUP_KEY.hex(),
+        "metadata": fixed.METADATA.encode().hex(),
+        "sealed for patient": row.patient.hex(),
+        "sealed for root": row.root.hex(),
+        "sealed": row.sealed.hex(),
+        "row key": sealing.row_key(fixed.GROUP_KEY, row.sealed).hex(),
+        "wrap context": context.hex(),
+        "wrap recipient": "sealing 0",
+        "wrapped group key": fixed.wrapped_key(0).hex(),
+    }
+
+
+def shapes() -> Vectors:
+    """Names of the fields of each wire type, in their order."""
+    return {kind.__name__: [field.name for field in fields(kind)] for kind in WIRE_TYPES}
+
+
+FILES: dict[str, Callable[[], Vectors]] = {
+    "codec.json": codec_vectors,
+    "hashes.json": hash_vectors,
+    "keys.json": key_vectors,
+    "types.json": type_vectors,
+    "merkle.json": merkle_vectors,
+    "commitment.json": commitment_vectors,
+    "light.json": light_vectors,
+    "sealing.json": sealing_vectors,
+    "shapes.json": shapes,
+}
+
+
+def text_of(name: str) -> str:
+    """What the file of that name must contain."""
+    return json.dumps(FILES[name](), indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Writes all files."""
+    for name in FILES:
+        (FOLDER / name).write_text(text_of(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
