@@ -22,7 +22,13 @@ from ledger.types.certificate import (
     verify_certified_header,
     verify_quorum_certificate,
 )
-from ledger.types.entries import Disclosed, LogRoot, Permission, decode_patient_entry
+from ledger.types.entries import (
+    Disclosed,
+    LogRoot,
+    Permission,
+    ReleaseDisclosed,
+    decode_patient_entry,
+)
 from ledger.types.genesis import Genesis
 from ledger.types.membership import Membership, Validator, checked_membership
 from ledger.types.transaction import SignedTransaction, Transaction, verify_transaction
@@ -56,6 +62,10 @@ DECODERS: dict[str, tuple[bytes, Again]] = {
     "status change": (fixed.status_change().encode(), lambda d: decode_patient_entry(d).encode()),
     "permission": (fixed.permission().encode(), lambda d: Permission.decode(d).encode()),
     "disclosed": (fixed.disclosed().encode(), lambda d: Disclosed.decode(d).encode()),
+    "release disclosed": (
+        fixed.release_disclosed().encode(),
+        lambda d: ReleaseDisclosed.decode(d).encode(),
+    ),
     "log root": (fixed.log_root().encode(), lambda d: LogRoot.decode(d).encode()),
     "metadata": (fixed.METADATA.encode(), lambda d: Metadata.decode(d).encode()),
 }

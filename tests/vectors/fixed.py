@@ -24,7 +24,7 @@ from ledger.primitives import (
 )
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
-from ledger.types.entries import Disclosed, LogRoot, Permission, Row, StatusChange
+from ledger.types.entries import Disclosed, LogRoot, Permission, ReleaseDisclosed, Row, StatusChange
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.membership import Membership, Validator, checked_membership
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
@@ -254,6 +254,20 @@ def disclosed() -> Disclosed:
         (0, 3),
         Height(7),
         TimestampMs(TIME_MS + 7_000),
+    )
+
+
+def release_disclosed() -> ReleaseDisclosed:
+    """Twenty de-identified records were shown to the vendor."""
+    return ReleaseDisclosed(
+        permission=named_hash("permission"),
+        reader=FixedSigner("vendor").public_key.key_id,
+        reader_member=MemberId("vendor"),
+        purpose="HRESCH",
+        count=20,
+        digest=named_hash("indexes"),
+        height=Height(8),
+        time_ms=TimestampMs(TIME_MS + 8_000),
     )
 
 

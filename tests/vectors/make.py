@@ -28,7 +28,15 @@ from ledger.merkle import log_tree
 from ledger.merkle.proof import StateProof
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
-from ledger.types.entries import Disclosed, LogRoot, Permission, Row, StatusChange, release_log
+from ledger.types.entries import (
+    Disclosed,
+    LogRoot,
+    Permission,
+    ReleaseDisclosed,
+    Row,
+    StatusChange,
+    release_log,
+)
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.membership import Membership, Validator
 from ledger.types.transaction import SignedTransaction, Transaction
@@ -57,6 +65,7 @@ WIRE_TYPES: tuple[type, ...] = (
     StatusChange,
     Permission,
     Disclosed,
+    ReleaseDisclosed,
     LogRoot,
     StateProof,
     StateBundle,
@@ -164,6 +173,7 @@ def type_vectors() -> Vectors:
         "status change": fixed.status_change().encode(),
         "permission": fixed.permission().encode(),
         "disclosed": fixed.disclosed().encode(),
+        "release disclosed": fixed.release_disclosed().encode(),
         "log root": fixed.log_root().encode(),
     }
     identities = {
