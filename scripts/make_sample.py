@@ -62,8 +62,8 @@ def generate(cache: Path) -> Path:
         subprocess.run([environment / "bin/pip", "install", "--quiet", GENERATOR], check=True)
         print("Generating records, about a quarter of a minute ...", file=sys.stderr)
         arguments = f"simulate --country US -p {POPULATION} --seed {SEED} --end {END_DATE}"
-        command = [environment / "bin/clinosim", *arguments.split(), "--format", "fhir-r4"]
-        subprocess.run([*command, "-o", output], check=True, stdout=subprocess.DEVNULL)
+        command = [str(environment / "bin/clinosim"), *arguments.split(), "--format", "fhir-r4"]
+        subprocess.run([*command, "-o", str(output)], check=True, stdout=subprocess.DEVNULL)
     return output / "fhir_r4"
 
 

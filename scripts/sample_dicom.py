@@ -12,6 +12,7 @@ from typing import Any
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from sample_people import NATIONAL_ID_SYSTEM, Person
 
 CT_TEMPLATES = (("CT_small.dcm",),)
@@ -106,7 +107,7 @@ def write_study(
     pool = CT_TEMPLATES if is_ct else OTHER_TEMPLATES
     templates = pool[turn % len(pool)]
     study_uid, series_uid = uid(hospital, study["id"]), uid(hospital, study["id"], "series")
-    instances = []
+    instances: list[Dataset] = []
     for number, template in enumerate(templates, start=1):
         source = get_testdata_file(template, download=False)
         if source is None:
@@ -120,7 +121,7 @@ def write_study(
         dataset.SeriesNumber, dataset.InstanceNumber = 1, number
         dataset.StudyDescription = _DESCRIPTIONS[dataset.Modality]
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.file_meta.ImplementationClassUID = uid("implementation")
+        dataset.file_meta.ImplementationClassUID = UID(uid("implementation"))
         dataset.file_meta.ImplementationVersionName = "SAMPLE"
         target = folder / study_uid / f"{number}.dcm"
         target.parent.mkdir(parents=True, exist_ok=True)

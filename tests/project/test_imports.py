@@ -57,11 +57,13 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.storage",),
     ("nodes.signer",),
     ("nodes.transport",),
+    ("nodes.config",),
     ("nodes.voting",),
     ("nodes.driver",),
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),
-    ("nodes.runtime",),
+    ("nodes.runtime", "nodes.network_setup"),
+    ("nodes.local_network",),
     ("nodes.cli",),
 )
 """Lowest rank first. An entry is a module, or a package for all that is in it."""
