@@ -143,6 +143,16 @@ class LightSession:
 
         return await self._ask(lambda: self.chain.log(key), LogBundle, check)
 
+    async def log(self, key: bytes) -> tuple[LogBundle, verify.VerifiedLog]:
+        """All entries of any log, and the bundle that proves them complete."""
+
+        def check(trusted: TrustedChain, bundle: LogBundle) -> verify.VerifiedLog:
+            return verify.verify_log_bundle(trusted, bundle, key, self._now_ms(), self._max_age_ms)
+
+        bundle, found = await self._ask(lambda: self.chain.log(key), LogBundle, check)
+        self._keep(found.header)
+        return bundle, found
+
     async def log_entry(
         self, log: bytes, index: int
     ) -> tuple[LogEntryBundle, verify.VerifiedEntry]:
@@ -156,8 +166,9 @@ class LightSession:
                 raise verify.WrongKey("log entry")
             return entry
 
-        fetch = lambda: self.chain.log_entry(log, index)  # noqa: E731  # shorter than a function
-        bundle, entry = await self._ask(fetch, LogEntryBundle, check)
+        bundle, entry = await self._ask(
+            lambda: self.chain.log_entry(log, index), LogEntryBundle, check
+        )
         self._keep(entry.header)
         return bundle, entry
 

@@ -5,6 +5,7 @@ key, the patient's list. A record is read again from its store and compared with
 then the disclosure is committed to the patient's access log; only then are bytes released.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,14 @@ from ledger.commitment import Disclosure
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.crypto.sealing import Metadata, row_key
 from ledger.errors import PeerFault
-from ledger.light.records import ListedRow, PatientList, WrongView, open_sealed, verify_record
+from ledger.light.records import (
+    ListedRow,
+    PatientList,
+    VerifiedRecord,
+    WrongView,
+    open_sealed,
+    verify_record,
+)
 from ledger.primitives import Hash32, KeyId, MemberId, PatientKey
 from ledger.types.block import Receipt
 from ledger.types.entries import Permission, Row, permission_key, release_log, user_key
@@ -113,6 +121,8 @@ class DisclosureDesk:
     """Whether a resident is not shown the code of records of this kind."""
     ask_holder: Callable[[MemberId, bytes], Awaitable[bytes]]
     """Sends a request body to another hospital's ``/v1/releases``."""
+    check_attachments: Callable[[VerifiedRecord, tuple[bytes, ...]], None]
+    """Raises PeerFault unless the attachments are what the verified fields say; takes time."""
     trace: TraceSink
 
     async def list_records(
@@ -147,7 +157,7 @@ class DisclosureDesk:
         body = codec.encode([permission, patient, index])
         try:
             answer = await self.ask_holder(listed.row.member, body)
-            _check(Released.decode(answer), listed, allowed.view)
+            await self._check(Released.decode(answer), listed, allowed.view)
         except RequestRefused as refused:
             raise Problem(refused.status, refused.code, refused.detail) from None
         except PeerFault as error:
@@ -215,7 +225,7 @@ class DisclosureDesk:
             released = await self.source.read(listed.index, listed.row, allowed.view)
             if released is None:
                 raise not_available()
-            _check(released, listed, allowed.view)
+            await self._check(released, listed, allowed.view)
         except PeerFault as error:
             self.trace.emit("record_altered", index=listed.index)
             raise Problem(
@@ -225,6 +235,13 @@ class DisclosureDesk:
             ) from None
         await self._record_disclosure(permission, (listed.index,))
         return released.encode()
+
+    async def _check(self, released: Released, listed: ListedRow, view: str) -> None:
+        record = await asyncio.to_thread(verify_record, listed, released.disclosure)
+        if record.view != view:
+            raise WrongView(record.view, record.version, view)
+        if released.attachments:
+            await asyncio.to_thread(self.check_attachments, record, released.attachments)
 
     async def _record_disclosure(self, permission: Hash32, rows: tuple[int, ...]) -> None:
         await self._execute("disclose", [permission, rows])
@@ -262,12 +279,6 @@ class DisclosureDesk:
 def not_available() -> Problem:
     """The one answer for "no such record" and "no permission": neither may be told apart (K4)."""
     return Problem(404, "record/not-available", "there is no such record, or no permission for it")
-
-
-def _check(released: Released, listed: ListedRow, view: str) -> None:
-    record = verify_record(listed, released.disclosure)
-    if record.view != view:
-        raise WrongView(record.view, record.version, view)
 
 
 def _find(listed: PatientList, index: int) -> ListedRow:

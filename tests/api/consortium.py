@@ -10,6 +10,7 @@ from ledger import codec
 from ledger.commitment import Field, commit_record, disclose
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.crypto.sealing import Metadata, seal
+from ledger.light.records import VerifiedRecord
 from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.entries import Row
 from nodes.api.http import Problem
@@ -26,6 +27,7 @@ from nodes.gateway.disclosure import (
     ReleasedPage,
 )
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
+from nodes.gateway.sources import AttachmentsDiffer
 from nodes.gateway.views import shown_paths
 from nodes.observability.logs import LogSink
 from tests.api.network import TestNode
@@ -175,6 +177,7 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
         {1: GROUP_KEY},
         lambda kind: not shown_paths("resident", kind)(b"/code"),
         _asks(made, MemberId(member)),
+        _check_attachments,
         LogSink("error"),
     )
     authenticator = RequestAuthenticator(GENESIS.chain_id, session.state, made.node.now_ms)
@@ -204,6 +207,11 @@ def _asks(made: Consortium, asking: MemberId) -> Callable[[MemberId, bytes], Awa
             raise RequestRefused("POST", problem.status, problem.code, problem.detail) from None
 
     return ask
+
+
+def _check_attachments(record: VerifiedRecord, attachments: tuple[bytes, ...]) -> None:
+    if attachments != (b"pixels",):
+        raise AttachmentsDiffer
 
 
 async def _index(progress: Callable[[Report], None]) -> Report:

@@ -189,7 +189,9 @@ async def test_tampered_record_is_named_and_withheld(two: Consortium) -> None:
     assert (await client.read(PATIENT, 1, permission)).kind == "MedicationRequest"
 
 
-@pytest.mark.parametrize("lie", ["other record", "changed value", "other view", "no bytes"])
+@pytest.mark.parametrize(
+    "lie", ["other record", "changed value", "other view", "no bytes", "other pixels"]
+)
 async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
     two: Consortium, lie: str
 ) -> None:
@@ -205,6 +207,8 @@ async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
             fields[2] = 1
         released = Released.decode(await honest(holder, codec.encode(fields)))
         disclosure = released.disclosure
+        if lie == "other pixels":
+            return replace(released, attachments=(b"pixel5",)).encode()
         if lie == "no bytes":
             return b""
         if lie == "other view":

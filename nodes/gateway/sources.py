@@ -1,0 +1,136 @@
+"""The hospital's records for the disclosure flow: database, stores and views behind one port."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.commitment import Disclosure, commit_record, disclose
+from ledger.errors import PeerFault
+from ledger.light.records import VerifiedRecord
+from ledger.types.entries import Row
+from nodes.api.http import ANSWER_BYTES_MAX
+from nodes.gateway.deidentify import deidentify
+from nodes.gateway.directory_store import DirectoryStore
+from nodes.gateway.disclosure import RecordAltered, Released, ReleasedPage
+from nodes.gateway.records import Content, Unusable
+from nodes.gateway.records_db import Record, RecordsDb, Version
+from nodes.gateway.views import VIEW_VERSIONS, shown_paths
+from nodes.ports import TraceSink
+
+_STUDY = "study/"
+
+
+class StoreSource:
+    """Implements ``RecordSource`` over the gateway's database and its directory stores."""
+
+    def __init__(
+        self, db: RecordsDb, stores: Mapping[str, DirectoryStore], trace: TraceSink
+    ) -> None:
+        self._db = db
+        self._stores = stores
+        self._trace = trace
+
+    async def read(self, index: int, row: Row, view: str) -> Released | None:
+        """Reads the record again, commits to it again and compares; in a thread."""
+        return await asyncio.to_thread(self._read, index, row, view)
+
+    def _read(self, index: int, row: Row, view: str) -> Released | None:
+        record = self._db.find(row.root)
+        if record is None or record.current is None or record.current.patient != row.patient:
+            return None
+        version = record.current
+        content, store = self._content(index, record.id, version)
+        commitment = commit_record(content.fields, content.dependencies, version.secret)
+        if commitment.root != row.root:
+            raise RecordAltered(index, "its content in the store is not what was registered")
+        shown = disclose(commitment, shown_paths(view, content.kind), view, VIEW_VERSIONS[view])
+        attachments: tuple[bytes, ...] = ()
+        if view == "clinical" and record.id.startswith(_STUDY):
+            attachments = _instances(index, store.paths(version.files))
+        return Released(content.kind, shown, attachments)
+
+    def _content(
+        self, index: int, record_id: str, version: Version
+    ) -> tuple[Content, DirectoryStore]:
+        store = self._stores.get(version.store)
+        if store is None:
+            raise RecordAltered(index, f"its store {version.store} is not configured any more")
+        try:
+            return store.read(version.files, record_id), store
+        except Unusable as problem:
+            raise RecordAltered(index, f"it cannot be read any more ({problem.code})") from None
+
+    async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
+        """De-identified records that are current, made again and compared with their roots."""
+        return await asyncio.to_thread(self._released, kind, code, cursor, limit)
+
+    def _released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
+        chosen: list[tuple[int, Disclosure]] = []
+        for index, record in self._db.released(cursor):
+            version = record.current
+            if version is None or version.deidentified is None:
+                continue
+            if kind not in ("", version.kind) or code not in ("", version.deidentified.code):
+                continue
+            if len(chosen) == limit:
+                return ReleasedPage(tuple(chosen), index)
+            shown = self._deidentified(index, record, version)
+            if shown is not None:
+                chosen.append((index, shown))
+        return ReleasedPage(tuple(chosen), None)
+
+    def _deidentified(self, index: int, record: Record, version: Version) -> Disclosure | None:
+        """What a vendor is shown of one record; None, and a trace, where it was changed."""
+        twin = version.deidentified
+        if twin is None:
+            return None
+        try:
+            content, _ = self._content(index, record.id, version)
+        except RecordAltered:
+            content = None
+        made = None if content is None else deidentify(content, twin.year)
+        if made is None:
+            self._trace.emit("record_altered", release=index)
+            return None
+        commitment = commit_record(made.fields, made.dependencies, twin.secret)
+        if commitment.root != twin.root:
+            self._trace.emit("record_altered", release=index)
+            return None
+        return disclose(commitment, lambda _: True, "deidentified", VIEW_VERSIONS["deidentified"])
+
+
+def _instances(index: int, paths: Sequence[Path]) -> tuple[bytes, ...]:
+    """The DICOM files of a study; none of them where together they exceed one answer."""
+    total = sum(path.stat().st_size for path in paths)
+    if total > ANSWER_BYTES_MAX // 2:
+        return ()
+    return tuple(path.read_bytes() for path in paths)
+
+
+def verify_attachments(record: VerifiedRecord, attachments: Sequence[bytes]) -> None:
+    """Raises PeerFault unless the DICOM instances hold exactly what the verified fields say.
+
+    Every attribute and every decoded frame is compared, so nothing unproved comes along.
+    """
+    if not attachments:
+        return
+    from nodes.gateway.dicom import instance_fields
+
+    found: dict[bytes, bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="yilian-") as directory:
+        for number, data in enumerate(attachments):
+            path = Path(directory) / f"{number}.dcm"
+            path.write_bytes(data)
+            found.update((field.path, field.value) for field in instance_fields(path))
+            path.unlink()
+    if found != dict(record.fields):
+        raise AttachmentsDiffer
+
+
+@dataclass(eq=False)
+class AttachmentsDiffer(PeerFault):
+    """DICOM instances came with a record and are not those that it commits to."""
+
+    template = "the images that came along are not those that the record commits to"
