@@ -163,9 +163,14 @@ def test_a_record_beyond_a_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     commit({longest: b"1"}, [])
     with pytest.raises(TooLarge):
         commit({longest + b"a": b"1"}, [])
-    monkeypatch.setattr(commitment, "COMMITMENT_FIELDS_MAX", len(VALUES) - 1)
+    monkeypatch.setattr(commitment, "COMMITMENT_FIELDS_MAX", 2)
     with pytest.raises(TooLarge):
         commit()
+    two = {b"/a": b"1", b"/b": b"2"}
+    pairs = [(one, other) for one in two for other in two]
+    commit(two, pairs[:2])
+    with pytest.raises(TooLarge):
+        commit(two, pairs[:3])
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))

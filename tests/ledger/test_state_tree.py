@@ -298,6 +298,12 @@ def bad_state_proofs() -> dict[str, tuple[StateProof, bytes, bytes | None, Hash3
             None,
             ROOT,
         ),
+        "other leaf's hash short": (
+            replace(OTHER, other=(OTHER_LEAF[0], OTHER_LEAF[1][:-1])),  # type: ignore[arg-type]  # forged
+            OTHER_KEY,
+            None,
+            ROOT,
+        ),
         "absence proof used for a present key": (OTHER, DEEP_KEY, None, ROOT),
         "gap as presence": (GAP, GAP_KEY, b"", ROOT),
         "gap with an other leaf": (replace(GAP, other=far_leaf), GAP_KEY, None, ROOT),
