@@ -108,7 +108,8 @@ class NetworkPlan(Model):
 
     @model_validator(mode="after")
     def _distinct(self) -> "NetworkPlan":
-        ids = [member.id for member in (*self.hospitals, *self.vendors)]
+        ids = [hospital.id for hospital in self.hospitals]
+        ids += [vendor.id for vendor in self.vendors]
         doubled = sorted({name for name in ids if ids.count(name) > 1})
         if doubled:
             raise ValueError(f"the id {doubled[0]} occurs twice: give each member its own")
@@ -245,10 +246,11 @@ class _Builder:
         create_private_directory(home / "node-data")
         # Made now and never again: a store that is missing later was lost (A2).
         FileSafetyStore.create(home / "node-data" / config.SAFETY_NAME)
-        records = plan.records
-        if records is None:
+        if plan.records is None:
             create_private_directory(home / "records")
             records = Path("records")
+        else:
+            records = plan.records.absolute()
         self._write_hospital_configs(home, plan.id, host, ports, records)
 
     def _vendor(self, plan: VendorPlan) -> None:

@@ -4,6 +4,7 @@ LevelDB neither checks what it reads nor syncs what it writes unless told, so it
 time; and each value carries a CRC-32 of its key and itself, checked on every read.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from zlib import crc32
 
 import plyvel
 
+from ledger.errors import WorldFault
 from nodes.ports import Put
 from nodes.storage.errors import (
     NotADatabase,
@@ -37,6 +39,7 @@ class LevelDbStorage:
         self._path = str(path)
         self._poison: str | None = None
         _check_directory(path)
+        self._lock = _lock(path)
         try:
             self._db = plyvel.DB(
                 self._path,
@@ -47,17 +50,9 @@ class LevelDbStorage:
                 lru_cache_size=_BLOCK_CACHE_BYTES,
                 max_open_files=_OPEN_FILES_MAX,
             )
-        except plyvel.CorruptionError as error:
-            raise StorageCorrupt(self._path, str(error)) from None
         except (plyvel.Error, OSError) as error:
-            text = str(error)
-            # A second process gets EAGAIN from the lock file, a second opening in this one a text.
-            if "LOCK" in text and ("already held" in text or "temporarily unavailable" in text):
-                raise StorageLocked(self._path) from None
-            # plyvel reports a MANIFEST or CURRENT that is missing or torn under other names.
-            if "MANIFEST" in text or "CURRENT" in text or "missing files" in text:
-                raise StorageCorrupt(self._path, text) from None
-            raise StorageUnavailable(self._path, text) from None
+            os.close(self._lock)
+            raise _opening_fault(self._path, error) from None
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None; raises StorageCorrupt, or StoragePoisoned after a failed write."""
@@ -98,8 +93,10 @@ class LevelDbStorage:
 
     def close(self) -> None:
         """Releases the lock; further calls raise StoragePoisoned."""
-        self._poison = self._poison or "it is closed"
-        self._db.close()
+        if not self._db.closed:
+            self._poison = self._poison or "it is closed"
+            self._db.close()
+            os.close(self._lock)
 
     def _opened(self, key: bytes, stored: bytes) -> bytes:
         value = stored[_CRC_BYTES:]
@@ -115,6 +112,30 @@ class LevelDbStorage:
 def _checksum(key: bytes, value: bytes) -> bytes:
     # The key is part of it: a value that turns up under another key is as wrong as a torn one.
     return crc32(value, crc32(key)).to_bytes(_CRC_BYTES, "big")
+
+
+def _opening_fault(path: str, error: Exception) -> WorldFault:
+    text = str(error)
+    # A MANIFEST or CURRENT that is missing or torn comes under other names than corruption.
+    damaged = ("MANIFEST", "CURRENT", "missing files")
+    if isinstance(error, plyvel.CorruptionError) or any(word in text for word in damaged):
+        return StorageCorrupt(path, text)
+    return StorageUnavailable(path, text)
+
+
+def _lock(path: Path) -> int:
+    """Holds the directory until the descriptor is closed; raises StorageLocked.
+
+    LevelDB's own lock is lost when this process merely tries to open the directory again: it is
+    a POSIX lock, which the closing of any descriptor of the file releases.
+    """
+    file = os.open(path / "LOCK.process", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise StorageLocked(str(path)) from None
+    return file
 
 
 def _check_directory(path: Path) -> None:

@@ -3,11 +3,11 @@
 ``VoteLog`` is the rule, without I/O; the file store and the memory store share it. The file is
 append-only and apart from the ledger's database, and must never be restored from a backup (A3).
 
-File: 8 bytes magic, 8 bytes salt, then one record for each append: marker (4 bytes), length of
-the payload (4), CRC-32 (4), chain (32), payload. The CRC is over salt, length, chain and
-payload, so that no bytes inside a payload can pass for a record. Chain = SHA-256(chain
-before + payload); before the first record it is SHA-256(magic + salt). A payload is the codec
-array [below, highest view, [vote, ...]], where a vote is [kind, height, view, digest, payload].
+File: 8 bytes magic, 8 bytes salt, their CRC-32 (4), then one record for each append: marker (4),
+length of the payload (4), CRC-32 (4), chain (32), payload. The CRC is over salt, length, chain
+and payload, so that no bytes inside a payload can pass for a record. Chain = SHA-256(chain
+before + payload); before the first record it is SHA-256 of the 20 bytes. A payload is the codec
+array [below, highest view, [vote, ...]], a vote is [kind, height, view, digest, payload].
 """
 
 import os
@@ -26,8 +26,10 @@ from nodes.ports import Vote
 
 _MAGIC = b"YLSAFE1\n"
 _SALT_BYTES = 8
+_CRC_BYTES = 4
+_FILE_HEAD_BYTES = len(_MAGIC) + _SALT_BYTES + _CRC_BYTES
 _MARKER = b"\xf5VOT"
-_HEAD_BYTES = len(_MARKER) + 4 + 4 + 32
+_HEAD_BYTES = len(_MARKER) + 4 + _CRC_BYTES + 32
 RECORD_BYTES_MAX = 2 * FRAME_BYTES_MAX
 """Payload of one record: the votes of one append, each of which fits a frame."""
 REWRITE_BYTES = 4 * 1024 * 1024
@@ -276,10 +278,11 @@ class FileSafetyStore:
 
     def _replay(self, data: bytes) -> tuple[int, bytes]:
         """Reads all records; the end of the last whole one, and the chain there."""
-        offset = len(_MAGIC) + _SALT_BYTES
-        if len(data) < offset or not data.startswith(_MAGIC):
+        offset = _FILE_HEAD_BYTES
+        head = data[:offset]
+        if not head.startswith(_MAGIC) or head != _sealed_head(head[:-_CRC_BYTES]):
             raise SafetyStoreDamaged(str(self._path), 0, "no safety store begins like this")
-        self._salt, chain = _salt_and_chain(data[:offset])
+        self._salt, chain = _salt_and_chain(head)
         while offset < len(data):
             payload = _payload_at(data, offset, self._salt)
             if payload is None:
@@ -327,11 +330,15 @@ def _vote(row: Value) -> Vote:
 
 
 def _new_head() -> bytes:
-    return _MAGIC + os.urandom(_SALT_BYTES)
+    return _sealed_head(_MAGIC + os.urandom(_SALT_BYTES))
+
+
+def _sealed_head(head: bytes) -> bytes:
+    return head + crc32(head).to_bytes(_CRC_BYTES, "big")
 
 
 def _salt_and_chain(head: bytes) -> tuple[bytes, bytes]:
-    return head[len(_MAGIC) :], sha256(head).digest()
+    return head[len(_MAGIC) : -_CRC_BYTES], sha256(head).digest()
 
 
 def _record(salt: bytes, chain: bytes, payload: bytes) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ from ledger.errors import PeerFault, WorldFault
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis
+from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
 from nodes.transport.pki import PeerNotRecognised, peer_member
 
@@ -178,13 +179,13 @@ class PeerLinks:
             except (OSError, PeerNotRecognised) as error:
                 reason = str(error) if isinstance(error, PeerFault) else type(error).__name__
             else:
-                self._trace.emit("peer-connected", peer=link.member)
+                self._trace.emit("peer_connected", peer=link.member)
                 await lost.wait()
                 reason = "connection lost"
                 if loop.time() - began >= _STEADY_SECONDS:
                     failures = 0
             if failures == 0:
-                self._trace.emit("peer-unreachable", peer=link.member, reason=reason)
+                self._trace.emit("peer_unreachable", peer=link.member, reason=reason)
             ceiling = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(failures, 10))
             failures += 1
             # Jitter keeps the validators of a restarted network from meeting at the same instant.
@@ -243,7 +244,7 @@ class PeerLinks:
             member = self._check(secured, None)
         except (OSError, PeerNotRecognised) as error:
             reason = str(error) if isinstance(error, PeerFault) else type(error).__name__
-            self._trace.emit("peer-refused", reason=reason)
+            self._trace.emit("peer_refused", reason=reason)
             link.abort()
             transport.abort()
             return
@@ -252,7 +253,7 @@ class PeerLinks:
         older = self._incoming.get(member)
         if older is not None:
             # A3: after a crash this is normal; two processes with one key look the same.
-            self._trace.emit("peer-replaced", peer=member)
+            self._trace.emit("peer_replaced", peer=member)
             older.abort()
         self._incoming[member] = link
         link.admitted(member, secured)
@@ -262,11 +263,11 @@ class PeerLinks:
         try:
             self._on_frame(member, frame)
         except Exception as error:  # noqa: BLE001  an exception in a handler never ends a reader
-            self._trace.emit("frame-failed", peer=member, error=type(error).__name__)
+            emit_unexpected(self._trace, "frame_failed", error)
 
     def refused(self, member: MemberId, reason: str) -> None:
         """A peer broke the framing; its link was closed."""
-        self._trace.emit("peer-fault", peer=member, reason=reason)
+        self._trace.emit("peer_fault", peer=member, reason=reason)
 
     def ended(self, link: "_Incoming", member: MemberId) -> None:
         """An accepted connection is gone."""
