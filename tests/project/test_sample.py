@@ -10,6 +10,11 @@ from typing import Any
 import pydicom
 import pytest
 
+from ledger.primitives import MemberId
+from nodes.gateway.directory_store import DirectoryStore
+from nodes.gateway.patients import IdentifierRules
+from nodes.gateway.records import Found
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = ROOT / "network-configs" / "sample"
 HOSPITALS = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
@@ -185,6 +190,21 @@ def _assert_same_patient(data: pydicom.Dataset, patient: Resource, hospital: str
     assert data.PatientName.ideographic == f"{name['family']}^{name['given'][0]}"
     assert data.PatientBirthDate == patient["birthDate"].replace("-", "")
     assert data.PatientSex == patient["gender"][0].upper()
+
+
+def test_the_gateway_reads_all_of_it_and_knows_each_person(
+    resources: dict[str, list[Resource]],
+) -> None:
+    for hospital in HOSPITALS:
+        rules = IdentifierRules(MemberId(hospital), (NATIONAL_ID_SYSTEM,))
+        store = DirectoryStore("sample", SAMPLE / hospital, rules)
+        found = [item for item in store.scan() if isinstance(item, Found)]
+        studies = list((SAMPLE / hospital / "dicom").iterdir())
+        assert len(list(store.scan())) == len(found)  # no problems
+        assert len(found) == len(resources[hospital]) + len(studies)
+        people = {_national_id(patient) for patient in _patients(resources[hospital]).values()}
+        assert {item.patient.value for item in found} == people
+        assert {item.patient.system for item in found} == {NATIONAL_ID_SYSTEM}
 
 
 def test_every_hospital_has_images_that_decode() -> None:
