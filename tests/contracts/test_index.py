@@ -200,3 +200,11 @@ def test_bad_arguments_supersede_nothing(args):
 def test_bad_arguments_mark_nothing(args):
     refused = registered().refusal(GATEWAY, "index/mark_entered_in_error", *args)
     assert refused == ("index/bad-arguments", ())
+
+
+def test_a_record_registered_twice_is_one_record_with_one_status():
+    caller = registered()
+    assert caller.call(GATEWAY, "index/register", 1, (one_row(),)) == ((1,),)
+    caller.call(GATEWAY, "index/mark_entered_in_error", patient(1), 0)
+    refused = caller.refusal(GATEWAY, "index/mark_entered_in_error", patient(1), 1)
+    assert refused == ("index/already-changed", (1,))

@@ -32,7 +32,7 @@ from ledger.limits import (
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs
 from ledger.state import State
-from ledger.types.block import Block, Receipt
+from ledger.types.block import RECEIPT_BYTES_MAX, Block, Receipt
 from tests.contracts.support import (
     GENESIS,
     GENESIS_MS,
@@ -125,9 +125,11 @@ def test_SAFE_2_a_block_with_one_transaction_twice_is_invalid():
 
 
 def test_SAFE_2_a_block_with_too_many_transactions_is_invalid():
+    txs = [signed(GATEWAY, "index/none", nonce=i) for i in range(BLOCK_TRANSACTIONS_MAX + 1)]
+    assert len(execute(*Chain().place, txs[:-1]).receipts) == BLOCK_TRANSACTIONS_MAX
     with pytest.raises(InvalidBlock) as invalid:
-        execute(*Chain().place, [register()] * (BLOCK_TRANSACTIONS_MAX + 1))
-    assert invalid.value.field == "transactions"
+        execute(*Chain().place, txs)
+    assert invalid.value.reason == f"{len(txs)} are too many"
 
 
 def test_R1_executed_ids_are_written_with_the_block():
@@ -209,7 +211,7 @@ class Misbehaving:
         if action == "refuse-float":
             raise Refused("misbehaving/refused", 0.5)
         if action == "huge":
-            return (bytes(5_000),)
+            return (bytes(*args),)
         if action == "disk":
             raise DiskGone
         if action == "memory":
@@ -223,6 +225,10 @@ class DiskGone(WorldFault):
     """As a store raises it."""
 
 
+FIELD_BYTES_MAX = RECEIPT_BYTES_MAX - len(Receipt(FOREIGN, "ok", (bytes(256),)).encode()) + 256
+"""The largest single field of a receipt."""
+
+
 class Table(Registry):
     """The shipped contracts and a bad one."""
 
@@ -231,17 +237,17 @@ class Table(Registry):
 
 
 @pytest.mark.parametrize(
-    ("action", "expected", "fields"),
+    ("action", "args", "expected", "fields"),
     [
-        ("refuse", "misbehaving/refused", (7,)),
-        ("divide", CONTRACT_FAILED, ()),
-        ("float", CONTRACT_FAILED, ()),
-        ("refuse-float", CONTRACT_FAILED, ()),
-        ("huge", CONTRACT_FAILED, ()),
+        ("refuse", (), "misbehaving/refused", (7,)),
+        ("divide", (), CONTRACT_FAILED, ()),
+        ("float", (), CONTRACT_FAILED, ()),
+        ("refuse-float", (), CONTRACT_FAILED, ()),
+        ("huge", (FIELD_BYTES_MAX + 1,), CONTRACT_FAILED, ()),
     ],
 )
-def test_D5_a_contracts_bug_is_one_receipt_and_changes_nothing(action, expected, fields):
-    txs = [signed(GATEWAY, f"misbehaving/{action}"), register()]
+def test_D5_a_contracts_bug_is_one_receipt_and_changes_nothing(action, args, expected, fields):
+    txs = [signed(GATEWAY, f"misbehaving/{action}", *args), register()]
     result = Chain(contracts=Table()).extend(*txs)
     assert (result.receipts[0].code, result.receipts[0].fields) == (expected, fields)
     assert result.state_root == Chain().extend(register()).state_root
@@ -253,6 +259,13 @@ def test_D5_a_contracts_bug_is_one_receipt_and_changes_nothing(action, expected,
 def test_D5_trouble_of_this_machine_never_becomes_a_receipt(action, error):
     with pytest.raises(error):
         Chain(contracts=Table()).make(signed(GATEWAY, f"misbehaving/{action}"))
+
+
+def test_the_largest_receipt_is_kept_and_can_be_read():
+    result = Chain(contracts=Table()).extend(signed(GATEWAY, "misbehaving/huge", FIELD_BYTES_MAX))
+    assert len(result.encoded_receipts[0]) == RECEIPT_BYTES_MAX
+    assert Receipt.decode(result.encoded_receipts[0]) == result.receipts[0]
+    assert result.receipts[0].ok
 
 
 def test_D5_the_misbehaving_contract_does_write_when_it_succeeds():
@@ -365,27 +378,46 @@ def test_a_block_takes_no_more_transactions_than_it_may_hold():
     assert dropped == ()
 
 
-@pytest.mark.parametrize("sealed", [200, 960])
-def test_a_block_takes_no_more_bytes_than_it_may_hold_and_nearly_as_many(sealed):
-    rows = tuple((patient(i), digest(i), bytes(sealed)) for i in range(60))
-    candidates = [signed(GATEWAY, "index/register", 1, rows, nonce=i) for i in range(150)]
-    size = len(candidates[0].value.encoded)
-    chain = Chain()
-    chosen, dropped = select(*chain.place, candidates)
+def padded(total: int) -> list:
+    """Transactions of ``total`` bytes, each counted with a frame of 3 bytes."""
+    txs, left = [], total
+    while left:
+        size = left - 3 if left < 60_000 else 50_000
+        rest = len(signed(GATEWAY, "index/none", bytes(size), nonce=len(txs)).value.encoded) - size
+        txs.append(signed(GATEWAY, "index/none", bytes(size - rest), nonce=len(txs)))
+        left -= len(txs[-1].value.encoded) + 3
+    return txs
+
+
+@pytest.mark.parametrize(("surplus", "fits"), [(0, True), (1, False)])
+def test_a_primary_fills_a_block_to_its_last_byte_and_no_further(surplus, fits):
+    space = BLOCK_BYTES_MAX - 4_096
+    count = len(padded(space))
+    candidates = padded(space - 2 * count + surplus)
+    assert len(candidates) == count
+    chosen, dropped = select(*Chain().place, candidates)
     assert dropped == ()
-    assert len(chosen) < len(candidates)
-    encoded = chain.make(*chosen)[0].encoded
-    assert BLOCK_BYTES_MAX - 8_192 - size < len(encoded) <= BLOCK_BYTES_MAX
+    assert chosen == tuple(candidates if fits else candidates[:-1])
+    encoded = Chain().make(*chosen)[0].encoded
     assert Block.decode(encoded).transactions == tuple(tx.value.encoded for tx in chosen)
+
+
+def test_what_is_dropped_takes_no_room():
+    expired = [
+        signed(GATEWAY, "index/none", bytes(60_000), nonce=i, valid_until=0) for i in range(36)
+    ]
+    good = [signed(GATEWAY, "index/none", bytes(60_000), nonce=i) for i in range(34)]
+    chosen, dropped = select(*Chain().place, [*expired, *good])
+    assert (chosen, len(dropped)) == (tuple(good), 36)
 
 
 def test_small_transactions_leave_room_for_their_own_frames():
     candidates = [
         signed(GATEWAY, "index/none", bytes(880), nonce=i) for i in range(BLOCK_TRANSACTIONS_MAX)
     ]
-    chain = Chain()
-    chosen, _ = select(*chain.place, candidates)
-    assert len(chain.make(*chosen)[0].encoded) <= BLOCK_BYTES_MAX
+    chosen, _ = select(*Chain().place, candidates)
+    assert len(chosen) < len(candidates)
+    assert len(Chain().make(*chosen)[0].encoded) <= BLOCK_BYTES_MAX
 
 
 # What a replica accepts ----------------------------------------------------------------------
@@ -464,15 +496,19 @@ def test_a_body_that_is_not_the_headers_is_refused(what, change):
     assert invalid.value.field == "transactions"
 
 
-def test_a_block_of_too_many_bytes_is_refused():
-    rows = tuple((patient(i), digest(i), bytes(960)) for i in range(60))
-    txs = [signed(GATEWAY, "index/register", 1, rows, nonce=i) for i in range(36)]
+def test_a_block_of_one_byte_too_many_is_refused():
     chain = Chain()
-    block, _ = chain.make(*txs)
-    assert len(block.encoded) > BLOCK_BYTES_MAX
-    with pytest.raises(InvalidBlock) as invalid:
-        verify(chain, block, txs)
-    assert invalid.value.field == "transactions"
+    frame = len(chain.make()[0].encoded) + 2  # one transaction more makes its array longer
+    for surplus in (0, 1):
+        txs = padded(BLOCK_BYTES_MAX - frame + surplus)
+        block, result = chain.make(*txs)
+        assert len(block.encoded) == BLOCK_BYTES_MAX + surplus
+        if not surplus:
+            assert verify(chain, block, txs) == result
+            continue
+        with pytest.raises(InvalidBlock) as invalid:
+            verify(chain, block, txs)
+        assert invalid.value.field == "transactions"
 
 
 def test_verifying_changes_nothing():

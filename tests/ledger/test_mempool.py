@@ -137,6 +137,30 @@ def test_R2_a_member_cannot_fill_the_bytes_of_the_others():
     mempool.add(transaction(1, size=4_000), MEMBERS[1], 0)
 
 
+def test_R2_each_bound_is_reached_exactly_and_no_further():
+    size = len(transaction(0).value.encoded)
+    cases = {
+        ("transactions", 3): Mempool(transactions_max=3, bytes_max=10**6, per_member_max=3),
+        ("bytes", 3 * size): Mempool(transactions_max=9, bytes_max=3 * size, per_member_max=9),
+        ("transactions of this member", 3): Mempool(
+            transactions_max=9, bytes_max=10**6, per_member_max=3
+        ),
+        ("bytes of this member", 3 * size): Mempool(
+            transactions_max=8, bytes_max=6 * size, per_member_max=4
+        ),
+    }
+    for (bound, limit), mempool in cases.items():
+        for number in range(3):
+            mempool.add(transaction(number), MEMBERS[0], number)
+        with pytest.raises(MempoolFull) as full:
+            mempool.add(transaction(3), MEMBERS[0], 3)
+        assert (full.value.bound, full.value.limit) == (bound, limit)
+        assert len(mempool) == 3
+        assert len(mempool.candidates(3, 3 * size)) == 3
+        assert len(mempool.candidates(3, 3 * size - 1)) == 2
+        assert len(mempool.candidates(2, 3 * size)) == 2
+
+
 def test_B7_other_bytes_of_the_same_id_are_not_found_as_verified():
     mempool = Mempool()
     tx = transaction(1)
