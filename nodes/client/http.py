@@ -7,7 +7,6 @@ import asyncio
 import json
 import secrets
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +18,7 @@ from yarl import URL
 from ledger.crypto.keys import Signer
 from ledger.errors import PeerFault, WorldFault
 from ledger.primitives import Hash32, Nonce, TimestampMs
+from nodes.client.clock import wall_ms
 from nodes.client.signing import stamp_request
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -73,11 +73,6 @@ class RequestIdentity:
 
     signer: Signer
     chain_id: Hash32
-
-
-def wall_ms() -> TimestampMs:
-    """UTC as this machine believes it."""
-    return TimestampMs(time.time_ns() // 1_000_000)
 
 
 class HttpClient:

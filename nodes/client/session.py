@@ -33,7 +33,8 @@ from ledger.types.block import Header
 from ledger.types.entries import Disclosed, access_log, patient_log
 from ledger.types.genesis import Genesis
 from nodes.client.chain import ChainClient
-from nodes.client.http import AnswerUnreadable, wall_ms
+from nodes.client.clock import wall_ms
+from nodes.client.http import AnswerUnreadable
 
 AGE_SLACK_MS = 30_000
 """An idle chain's newest block is up to one interval old, and clocks differ."""

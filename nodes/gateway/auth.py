@@ -12,7 +12,7 @@ from ledger.primitives import Hash32, KeyId, Nonce, Signature, TimestampMs
 from ledger.types.entries import user_key
 from ledger.types.genesis import UserKey
 from nodes.api.http import Problem
-from nodes.client.http import wall_ms
+from nodes.client.clock import wall_ms
 from nodes.client.signing import (
     KEY_HEADER,
     NONCE_HEADER,

@@ -1,0 +1,198 @@
+"""``yilian``: one entry point. Each command parses arguments and makes one call.
+
+Exit codes: 0 done; 1 refused, or something does not verify; 2 usage or configuration;
+3 network, disk, or a fault of this program. Errors are one line on standard error.
+"""
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nodes.cli import people
+from nodes.cli.output import (
+    BadArgument,
+    print_fields,
+    print_json,
+    print_table,
+    read_file,
+    reported_errors,
+)
+
+app = typer.Typer(
+    name="yilian",
+    help="The ledger of a medical consortium: index, read and prove health records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+network_app = typer.Typer(help="Make a network.", no_args_is_help=True, rich_markup_mode=None)
+node_app = typer.Typer(help="Run a validator.", no_args_is_help=True, rich_markup_mode=None)
+gateway_app = typer.Typer(help="Run a gateway.", no_args_is_help=True, rich_markup_mode=None)
+genesis_app = typer.Typer(help="Genesis documents.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(network_app, name="network")
+app.add_typer(node_app, name="node")
+app.add_typer(gateway_app, name="gateway")
+app.add_typer(genesis_app, name="genesis")
+people.add_commands(app)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@network_app.command("create")
+def network_create(
+    directory: Annotated[Path, typer.Argument(help="New or empty directory to fill.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="TOML plan, such as network-configs/demo.toml.")
+    ] = None,
+    hospitals: Annotated[
+        int | None, typer.Option(help="Number of hospitals, if there is no plan.", min=1, max=128)
+    ] = None,
+) -> None:
+    """Make keys, certificates, genesis document and configuration of a network."""
+    with reported_errors():
+        from nodes.config import load_config
+        from nodes.network_setup import NetworkPlan, create_network, numbered_plan
+
+        if (plan is None) == (hospitals is None):
+            raise BadArgument("--plan, --hospitals", "give exactly one of them")
+        chosen = load_config(NetworkPlan, plan) if plan else numbered_plan(hospitals or 1)
+        genesis = create_network(directory, chosen)
+        typer.echo(
+            f"made {directory}: {genesis.membership.n} hospitals, chain {genesis.chain_id.hex()}"
+        )
+
+
+@node_app.command("run")
+def node_run(config: Annotated[Path, typer.Argument(help="node.toml")]) -> None:
+    """Run a validator until SIGTERM or Ctrl-C; logs JSON lines on standard error."""
+    with reported_errors():
+        from nodes.cli.run_node import run_until_stopped
+        from nodes.config import NodeConfig, load_config
+        from nodes.observability.logs import LogSink
+
+        loaded = load_config(NodeConfig, config)
+        trace = LogSink(loaded.log_level, member=loaded.member, service="node")
+        _run_loop(run_until_stopped(loaded, trace))
+
+
+@gateway_app.command("run")
+def gateway_run(config: Annotated[Path, typer.Argument(help="gateway.toml")]) -> None:
+    """Run a gateway until SIGTERM or Ctrl-C; logs JSON lines on standard error."""
+    with reported_errors():
+        from nodes.config import GatewayConfig, load_config
+        from nodes.gateway.service import run_until_stopped
+        from nodes.observability.logs import LogSink
+
+        loaded = load_config(GatewayConfig, config)
+        trace = LogSink(loaded.log_level, member=loaded.member, service="gateway")
+        _run_loop(run_until_stopped(loaded, trace))
+
+
+@genesis_app.command("show")
+def genesis_show(
+    file: Annotated[Path, typer.Argument(help="genesis.bin")], json: Json = False
+) -> None:
+    """Show what a genesis document says: chain id, members, parameters."""
+    with reported_errors():
+        from nodes.config import load_genesis
+
+        genesis = load_genesis(file)
+        p = genesis.parameters
+        fields: dict[str, object] = {
+            "network": genesis.network,
+            "chain_id": genesis.chain_id.hex(),
+            "time_ms": genesis.time_ms,
+            "validators": genesis.membership.n,
+            "quorum": genesis.membership.quorum,
+            "release_patients_min": p.release_patients_min,
+            "empty_block_interval_ms": p.empty_block_interval_ms,
+            "users": len(genesis.users),
+        }
+        members = [
+            {"id": m.id, "name": m.name, "kind": m.kind, "gateway": m.endpoints.gateway}
+            for m in genesis.members
+        ]
+        if json:
+            print_json(fields | {"members": members})
+            return
+        print_fields(fields)
+        rows = [[m["id"], m["name"], m["kind"], m["gateway"]] for m in members]
+        print_table("Members", ["id", "name", "kind", "gateway"], rows)
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(help="Saved proof.")],
+    genesis: Annotated[Path, typer.Option(help="Genesis document that you trust.")],
+    json: Json = False,
+) -> None:
+    """Verify a saved proof offline, from the genesis document alone."""
+    with reported_errors():
+        from ledger.light.saved import SAVED_PROOF_BYTES_MAX, verify_saved_proof
+        from ledger.types.genesis import GENESIS_BYTES_MAX
+        from nodes.client.clock import wall_ms
+
+        document = read_file(genesis, GENESIS_BYTES_MAX, "--genesis")
+        data = read_file(file, SAVED_PROOF_BYTES_MAX, "FILE")
+        report = verify_saved_proof(document, data, wall_ms())
+        fields: dict[str, object] = {
+            "verified": True,
+            "height": report.header.height,
+            "time_ms": report.header.time_ms,
+            "age_ms": report.age_ms,
+            "about": report.key.split(b"/")[0].decode("ascii", "replace"),
+            "rows": None if report.patient_list is None else len(report.patient_list.rows),
+            "accesses": None if report.accesses is None else len(report.accesses),
+            "row": None if report.row is None else report.row.index,
+            "fields_shown": None if report.record is None else len(report.record.fields),
+            "fields_hidden": None if report.record is None else report.record.hidden_count,
+            "view": None if report.record is None else report.record.view,
+        }
+        known = {name: value for name, value in fields.items() if value is not None}
+        print_json(known) if json else print_fields(known)
+
+
+@app.command("status")
+def status(
+    target: Annotated[Path, typer.Argument(help="Network directory, node.toml or gateway.toml.")],
+    json: Json = False,
+) -> None:
+    """Show heights, views, state roots and peers of the validators."""
+    with reported_errors():
+        import asyncio
+
+        from nodes.cli.status import gather_status, status_rows, validators_of
+
+        found = asyncio.run(gather_status(validators_of(target)))
+        if json:
+            print_json(found)
+        else:
+            columns, rows = status_rows(found)
+            print_table("Validators", columns, rows)
+        if all("error" in item for item in found):
+            raise typer.Exit(3)
+
+
+def _run_loop(work: Coroutine[object, object, None]) -> None:
+    """Runs a server's main coroutine, on uvloop where there is one."""
+    import asyncio
+    import sys
+
+    if sys.platform == "win32":
+        asyncio.run(work)
+        return
+    import uvloop
+
+    uvloop.run(work)
+
+
+def main() -> None:
+    """Entry point of ``yilian``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What the vendor's and the resident's commands do; both trust the genesis document alone."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.primitives import MemberId
+from ledger.types.genesis import Genesis
+from nodes.cli.output import BadArgument
+from nodes.cli.show import (
+    Members,
+    access_members,
+    fields_of,
+    list_members,
+    record_members,
+    save_proof,
+)
+from nodes.client.connect import gateway_of
+from nodes.client.http import RequestIdentity
+from nodes.config import VendorConfig, load_config, load_genesis
+from nodes.resident.client import ResidentClient
+from nodes.signer.key_files import (
+    FileSigner,
+    create_private_directory,
+    create_private_key,
+)
+from nodes.vendor.client import VendorClient
+
+KEY_FILE = "key.pem"
+GENESIS_FILE = "genesis.bin"
+SETTINGS_FILE = "settings.json"
+TRUSTED_FILE = "trusted.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a vendor asks for."""
+
+    holders: tuple[str, ...]
+    """Empty: every hospital that has a gateway."""
+    kind: str
+    code: str
+    purpose: str
+    limit: int
+
+
+async def vendor_query(file: Path, query: Query) -> Members:
+    """Verified de-identified records of every asked hospital."""
+    config = load_config(VendorConfig, file)
+    genesis = load_genesis(config.genesis)
+    signer = FileSigner.load(config.user_key("vendor-service"))
+    identity = RequestIdentity(signer, genesis.chain_id)
+    everyone = [m.id for m in genesis.members if m.kind == "hospital" and m.endpoints.gateway]
+    holders, records = [], []
+    for holder in query.holders or everyone:
+        count = 0
+        async with gateway_of(genesis, holder, identity) as http:
+            client = VendorClient(http, genesis, signer, MemberId(holder))
+            permission = await client.request_permission(query.purpose)
+            async for found in client.query(permission, query.kind, query.code):
+                records.append(
+                    {
+                        "holder": holder,
+                        "index": found.index,
+                        "root": found.root.hex(),
+                        "fields": fields_of(found.record),
+                        "hidden_fields": found.record.hidden_count,
+                    }
+                )
+                count += 1
+                if count == query.limit:
+                    break
+        holders.append({"holder": holder, "verified": count})
+    return {"verified": len(records), "holders": holders, "records": records}
+
+
+def enrol(home: Path, genesis_file: Path, gateway: str) -> Members:
+    """Makes a resident's folder and key; raises BadArgument for a hospital that is none."""
+    genesis = load_genesis(genesis_file)
+    member = genesis.member(gateway)
+    if member is None or member.kind != "hospital":
+        names = ", ".join(m.id for m in genesis.members if m.kind == "hospital")
+        raise BadArgument("--gateway", f"give one of: {names}")
+    create_private_directory(home)
+    signer = FileSigner(create_private_key(home / KEY_FILE))
+    (home / GENESIS_FILE).write_bytes(genesis.encode())
+    (home / SETTINGS_FILE).write_text(json.dumps({"gateway": gateway}) + "\n", "utf-8")
+    key = signer.public_key
+    return {
+        "home": str(home),
+        "chain_id": genesis.chain_id.hex(),
+        "public_key": key.encoded.hex(),
+        "key_id": key.key_id.hex(),
+    }
+
+
+@asynccontextmanager
+async def _resident(home: Path) -> AsyncIterator[ResidentClient]:
+    gateway, genesis = _settings(home)
+    signer = FileSigner.load(home / KEY_FILE)
+    identity = RequestIdentity(signer, genesis.chain_id)
+    async with gateway_of(genesis, gateway, identity) as http:
+        yield ResidentClient(http, genesis, signer, home / TRUSTED_FILE)
+
+
+def _settings(home: Path) -> tuple[str, Genesis]:
+    try:
+        settings = json.loads((home / SETTINGS_FILE).read_text("utf-8"))
+        gateway = settings["gateway"]
+    except OSError:
+        raise BadArgument("--home", f"{home}: no settings; run `yilian resident enrol`") from None
+    except (ValueError, KeyError, TypeError):
+        reason = f'{home / SETTINGS_FILE} is damaged; it holds {{"gateway": "<member id>"}}'
+        raise BadArgument("--home", reason) from None
+    return str(gateway), load_genesis(home / GENESIS_FILE)
+
+
+async def resident_list(home: Path, proof: Path | None) -> Members:
+    """The complete list of own records."""
+    async with _resident(home) as client:
+        found = await client.list()
+        save_proof(proof, client.session, found.proof, None)
+        return list_members(client.session, found)
+
+
+async def resident_show(home: Path, index: int, proof: Path | None) -> Members:
+    """One own record in the resident view."""
+    async with _resident(home) as client:
+        shown = await client.show(index)
+        if proof is not None:
+            bundle, _ = await client.session.patient_list(shown.listed.row.patient)
+            save_proof(proof, client.session, bundle, shown.disclosure)
+        return record_members(shown)
+
+
+async def resident_accesses(home: Path, proof: Path | None) -> Members:
+    """Everyone who was shown own records."""
+    async with _resident(home) as client:
+        bundle, entries = await client.accesses()
+        save_proof(proof, client.session, bundle, None)
+        header = bundle.state.certified.header
+        return {
+            "complete": True,
+            "height": header.height,
+            "age_ms": client.session.age_ms(header),
+            "accesses": access_members(entries),
+        }

@@ -1,0 +1,213 @@
+"""Commands of the people who use the ledger: hospital staff, vendors, residents."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from nodes.cli.output import BadArgument, hex_argument, print_json, print_table, reported_errors
+
+T = TypeVar("T")
+
+hospital_app = typer.Typer(
+    help="Find and read records.", no_args_is_help=True, rich_markup_mode=None
+)
+vendor_app = typer.Typer(
+    help="Query de-identified records.", no_args_is_help=True, rich_markup_mode=None
+)
+resident_app = typer.Typer(help="Your own records.", no_args_is_help=True, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+GatewayFile = Annotated[Path, typer.Argument(help="gateway.toml of your hospital")]
+Home = Annotated[Path, typer.Option(help="Folder with your key and settings.")]
+Purpose = Annotated[str, typer.Option(help="Why: TREAT, or ETREAT in an emergency.")]
+Identifier = Annotated[
+    str, typer.Option("--id", help="Identifier of the patient; - reads it from standard input.")
+]
+System = Annotated[
+    str, typer.Option(help="Identifier system; the first national one of gateway.toml if empty.")
+]
+Proof = Annotated[Path | None, typer.Option(help="New file for a proof that others can verify.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds these commands to ``yilian``."""
+    for name, group in (
+        ("hospital", hospital_app),
+        ("vendor", vendor_app),
+        ("resident", resident_app),
+    ):
+        app.add_typer(group, name=name)
+    app.command("index")(index)
+    app.command("bind-resident")(bind_resident)
+
+
+def _run(work: Coroutine[object, object, T]) -> T:
+    return asyncio.run(work)
+
+
+def _identifier(value: str) -> str:
+    """The identifier, from standard input where it should not stand in the shell's history."""
+    text = typer.get_text_stream("stdin").readline().strip() if value == "-" else value
+    if not text:
+        raise BadArgument("--id", "an identifier is wanted")
+    return text
+
+
+def index(
+    config: GatewayFile,
+    watch: Annotated[bool, typer.Option(help="Show progress while it runs.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring the chain's index up to date with the hospital's stores."""
+    with reported_errors():
+        from nodes.cli import staff
+        from nodes.cli.show import show_index_report
+
+        report = _run(staff.run_index(config, watch and not json))
+        if json:
+            print_json(report)
+        else:
+            show_index_report(report)
+        if report.get("state") != "done":
+            raise typer.Exit(3)
+
+
+@hospital_app.command("find")
+def hospital_find(
+    config: GatewayFile,
+    identifier: Identifier,
+    system: System = "",
+    purpose: Purpose = "TREAT",
+    json: Json = False,
+) -> None:
+    """List a patient's records at all hospitals, proved complete. It is recorded."""
+    with reported_errors():
+        from nodes.cli import staff
+        from nodes.cli.show import show_list
+
+        found = _run(staff.find(config, system, _identifier(identifier), purpose))
+        print_json(found) if json else show_list(found)
+
+
+@hospital_app.command("read")
+def hospital_read(
+    config: GatewayFile,
+    patient: Annotated[str, typer.Argument(help="Patient key in hex, as find prints it.")],
+    index: Annotated[int, typer.Argument(help="Number of the record in the list.", min=0)],
+    permission: Annotated[str, typer.Option(help="Permission in hex; asks for one if empty.")] = "",
+    purpose: Purpose = "TREAT",
+    attachments: Annotated[
+        Path | None, typer.Option(help="New folder for images that come along.")
+    ] = None,
+    proof: Proof = None,
+    json: Json = False,
+) -> None:
+    """Read one record, verified against the chain. It is recorded."""
+    with reported_errors():
+        from nodes.cli import staff
+        from nodes.cli.show import show_record
+
+        key = hex_argument(patient, 32, "PATIENT")
+        given = hex_argument(permission, 32, "--permission") if permission else None
+        wanted = staff.Reading(key, index, given, purpose, attachments, proof)
+        found = _run(staff.read(config, wanted))
+        print_json(found) if json else show_record(found)
+
+
+def bind_resident(
+    config: GatewayFile,
+    public_key: Annotated[str, typer.Option(help="The resident's public key, hex or a file.")],
+    identifier: Identifier,
+    system: System = "",
+    days: Annotated[int, typer.Option(help="How long the key is valid.", min=1, max=3650)] = 365,
+    json: Json = False,
+) -> None:
+    """Register a resident's key, as a registrar who has seen the person."""
+    with reported_errors():
+        from nodes.cli import staff
+
+        bound = _run(staff.bind_resident(config, public_key, system, _identifier(identifier), days))
+        print_json(bound) if json else typer.echo(f"bound key {bound['key_id']}")
+
+
+@vendor_app.command("query")
+def vendor_query(
+    config: Annotated[Path, typer.Argument(help="vendor.toml")],
+    holder: Annotated[list[str] | None, typer.Option(help="Hospital to ask; all if none.")] = None,
+    kind: Annotated[str, typer.Option(help="Kind of record, such as Observation.")] = "",
+    code: Annotated[str, typer.Option(help="Code of the record.")] = "",
+    purpose: Annotated[str, typer.Option(help="Why: HRESCH or TREAT.")] = "HRESCH",
+    limit: Annotated[int, typer.Option(help="At most so many of each hospital.", min=1)] = 10_000,
+    json: Json = False,
+) -> None:
+    """Query de-identified records and verify each against a release on chain."""
+    with reported_errors():
+        from nodes.cli import outsiders
+        from nodes.cli.show import show_query
+
+        query = outsiders.Query(tuple(holder or ()), kind, code, purpose, limit)
+        found = _run(outsiders.vendor_query(config, query))
+        print_json(found) if json else show_query(found)
+
+
+@resident_app.command("enrol")
+def resident_enrol(
+    home: Home,
+    genesis: Annotated[Path, typer.Option(help="Genesis document, from your hospital.")],
+    gateway: Annotated[str, typer.Option(help="Id of your hospital, such as hospital-a.")],
+    json: Json = False,
+) -> None:
+    """Make your key on this device; then show the public key to your hospital."""
+    with reported_errors():
+        from nodes.cli import outsiders
+
+        made = outsiders.enrol(home, genesis, gateway)
+        if json:
+            print_json(made)
+            return
+        typer.echo(f"your public key, for your hospital:\n{made['public_key']}")
+
+
+@resident_app.command("list")
+def resident_list(home: Home, proof: Proof = None, json: Json = False) -> None:
+    """List all your records, proved complete."""
+    with reported_errors():
+        from nodes.cli import outsiders
+        from nodes.cli.show import show_list
+
+        found = _run(outsiders.resident_list(home, proof))
+        print_json(found) if json else show_list(found)
+
+
+@resident_app.command("show")
+def resident_show(
+    home: Home,
+    index: Annotated[int, typer.Argument(help="Number of the record in the list.", min=0)],
+    proof: Proof = None,
+    json: Json = False,
+) -> None:
+    """Show one of your records; medication details are hidden, the rest is verified."""
+    with reported_errors():
+        from nodes.cli import outsiders
+        from nodes.cli.show import show_record
+
+        found = _run(outsiders.resident_show(home, index, proof))
+        print_json(found) if json else show_record(found)
+
+
+@resident_app.command("accesses")
+def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> None:
+    """Show who was shown which of your records, when and why; proved complete."""
+    with reported_errors():
+        from nodes.cli import outsiders
+
+        found = _run(outsiders.resident_accesses(home, proof))
+        if json:
+            print_json(found)
+            return
+        columns = ["time", "reader", "holder", "view", "purpose", "records"]
+        rows = [[item[name] for name in columns] for item in found["accesses"]]
+        print_table("Who was shown your records", columns, rows)

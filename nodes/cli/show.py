@@ -1,0 +1,144 @@
+"""Turns verified results into JSON members, and those into text for an 80-column terminal."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ledger.commitment import Disclosure
+from ledger.light.records import VerifiedRecord
+from ledger.light.saved import Provable, SavedProof
+from ledger.types.entries import Disclosed
+from nodes.cli.output import BadArgument, print_fields, print_table
+from nodes.client.records import RecordList, ShownRecord
+from nodes.client.session import LightSession
+
+Members = dict[str, Any]
+"""JSON members of one result."""
+
+
+def utc_text(time_ms: int) -> str:
+    """A time for people."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def list_members(session: LightSession, found: RecordList) -> Members:
+    """A verified list: every row, opened where its key was given."""
+    records = []
+    for item in found.records:
+        metadata = item.metadata
+        records.append(
+            {
+                "index": item.listed.index,
+                "holder": item.listed.row.member,
+                "status": item.listed.status or "valid",
+                "kind": None if metadata is None else metadata.kind,
+                "code": None if metadata is None else metadata.code,
+                "effective": None if metadata is None else metadata.effective,
+            }
+        )
+    header = found.verified.header
+    return {
+        "complete": True,
+        "height": header.height,
+        "age_ms": session.age_ms(header),
+        "records": records,
+    }
+
+
+def fields_of(record: VerifiedRecord) -> list[dict[str, str]]:
+    """Paths and values as texts, in the order of the paths."""
+    return [
+        {"path": path.decode("utf-8", "replace"), "value": value.decode("utf-8", "replace")}
+        for path, value in sorted(record.fields.items())
+    ]
+
+
+def record_members(shown: ShownRecord) -> Members:
+    """A verified record."""
+    return {
+        "verified": True,
+        "index": shown.listed.index,
+        "holder": shown.listed.row.member,
+        "status": shown.listed.status or "valid",
+        "kind": shown.kind,
+        "view": shown.record.view,
+        "fields": fields_of(shown.record),
+        "hidden_fields": shown.record.hidden_count,
+        "attachments": len(shown.attachments),
+    }
+
+
+def access_members(entries: Sequence[Disclosed]) -> list[Members]:
+    """A verified access log, oldest first."""
+    return [
+        {
+            "time": utc_text(item.time_ms),
+            "reader": item.reader_member,
+            "reader_key": item.reader.hex(),
+            "holder": item.holder,
+            "view": item.view,
+            "purpose": item.purpose,
+            "records": ", ".join(map(str, item.rows)) or "list only",
+            "height": item.height,
+        }
+        for item in entries
+    ]
+
+
+def save_proof(
+    file: Path | None, session: LightSession, bundle: Provable, disclosure: Disclosure | None
+) -> None:
+    """Writes a proof to a new file, if one is named; ``yilian verify`` checks it."""
+    if file is None:
+        return
+    key = bundle.key if hasattr(bundle, "key") else bundle.state.key
+    data = SavedProof(session.genesis.chain_id, session.changes, bundle, disclosure, key).encode()
+    try:
+        with file.open("xb") as out:
+            out.write(data)
+    except OSError as error:
+        raise BadArgument("--proof", f"{file}: {error.strerror}; name a new file") from None
+
+
+def show_list(found: Mapping[str, Any]) -> None:
+    """A list of records as a table."""
+    columns = ["index", "holder", "kind", "code", "effective", "status"]
+    rows = [
+        ["-" if item[name] in (None, "") else item[name] for name in columns]
+        for item in found["records"]
+    ]
+    print_table("Records (complete list, verified)", columns, rows)
+    head = {name: found[name] for name in ("patient", "permission", "height", "age_ms")
+            if name in found}  # fmt: skip
+    print_fields(head)
+
+
+def show_record(found: Mapping[str, Any]) -> None:
+    """A record, one field a line, and how many are hidden."""
+    head = ("holder", "index", "kind", "view", "status", "attachments")
+    print_fields({name: found[name] for name in head})
+    typer.echo("")
+    print_fields({item["path"]: item["value"] for item in found["fields"]})
+    if found["hidden_fields"]:
+        typer.echo(f"\n[{found['hidden_fields']} fields hidden in this view]")
+    typer.echo("\nEvery field shown is verified against the chain.")
+
+
+def show_query(found: Mapping[str, Any]) -> None:
+    """How many records of each hospital were verified."""
+    rows = [[item["holder"], item["verified"]] for item in found["holders"]]
+    print_table("Verified de-identified records", ["holder", "records"], rows)
+    print_fields({"total": found["verified"]})
+
+
+def show_index_report(report: Mapping[str, Any]) -> None:
+    """Counts of an index run, and each problem by name."""
+    listed = report.get("problem_list", [])
+    hidden = ("problem_list", "problems_by_reason")
+    print_fields({name: value for name, value in report.items() if name not in hidden})
+    if listed:
+        rows = [[item["file"], item["position"], item["code"]] for item in listed]
+        print_table("Not indexed", ["file", "position", "reason"], rows)
