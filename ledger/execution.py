@@ -235,17 +235,17 @@ def select(
     space = BLOCK_BYTES_MAX - _BLOCK_FRAME_BYTES
     for transaction in candidates:
         signed = transaction.value
-        space -= len(signed.encoded) + _ITEM_FRAME_BYTES
-        if space < 0 or len(chosen) == BLOCK_TRANSACTIONS_MAX:
+        size = len(signed.encoded) + _ITEM_FRAME_BYTES
+        if size > space or len(chosen) == BLOCK_TRANSACTIONS_MAX:
             break
         executed = signed.id in chosen or _is_executed(reader, signed.id)
         try:
             check_transaction(state, contracts, chain_id, height, time_ms, executed, transaction)
         except TransactionRefused as refusal:
-            space += len(signed.encoded) + _ITEM_FRAME_BYTES
             dropped.append(refusal)
         else:
             chosen[signed.id] = transaction
+            space -= size
     return tuple(chosen.values()), tuple(dropped)
 
 
