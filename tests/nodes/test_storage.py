@@ -80,9 +80,7 @@ def test_a_closed_store_refuses(storage: Storage) -> None:
         max_size=8,
     )
 )
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None)
 def test_leveldb_is_what_the_dict_is(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[bytes, bytes | None]]]
 ) -> None:
