@@ -207,7 +207,7 @@ def _instance_fields(dataset: FileDataset, path: Path) -> list[Field]:
         raise Unusable("bad-uid")
     _check_complete(dataset, path.stat().st_size)
     fields: list[Field] = []
-    _attributes(dataset, f"/{sop}", fields, 0)
+    _attributes(dataset, f"/{sop}", fields, 0, False)
     if any(tag in dataset for tag in _PIXELS):
         fields.extend(_frames(dataset, path, f"/{sop}/frame/"))
     elif "Rows" in dataset:
@@ -226,7 +226,11 @@ def _check_complete(dataset: FileDataset, size: int) -> None:
             raise Unusable("not-dicom")
 
 
-def _attributes(dataset: Dataset, prefix: str, fields: list[Field], depth: int) -> None:
+def _attributes(
+    dataset: Dataset, prefix: str, fields: list[Field], depth: int, declared: bool
+) -> None:
+    """Appends the attributes of a data set; ``declared``: an outer one names a character set."""
+    declared = declared or bool(dataset.get("SpecificCharacterSet"))
     if depth > SEQUENCE_DEPTH_MAX:
         raise Unusable("nested-too-deep")
     for tag in sorted(dataset.keys()):
@@ -237,11 +241,11 @@ def _attributes(dataset: Dataset, prefix: str, fields: list[Field], depth: int) 
         if isinstance(element, DataElement) and element.VR == "SQ" and len(element.value):
             for index, item in enumerate(element.value):
                 inner = len(fields)
-                _attributes(item, f"{path}/{index}", fields, depth + 1)
+                _attributes(item, f"{path}/{index}", fields, depth + 1, declared)
                 if len(fields) == inner:
                     fields.append(_field(f"{path}/{index}", "{}"))
         else:
-            fields.append(_field(path, _json_text(element)))
+            fields.append(_field(path, _json_text(element, declared)))
 
 
 def _field(path: str, text: str) -> Field:
@@ -263,12 +267,15 @@ def _element(dataset: Dataset, tag: Any) -> DataElement | RawDataElement:
         raise Unusable("not-dicom") from None
 
 
-def _json_text(element: DataElement | RawDataElement) -> str:
+def _json_text(element: DataElement | RawDataElement, declared: bool) -> str:
     """Canonical DICOM JSON text of one attribute: no white space, members sorted."""
     if isinstance(element, RawDataElement):
         return _dump({"vr": str(element.VR), "InlineBinary": _base64(element.value or b"")})
-    if element.VR in _TEXT_VR and "�" in str(element.value):
-        raise Unusable("wrong-charset")
+    if element.VR in _TEXT_VR:
+        text = str(element.value)
+        # Without a declaration the text is ASCII; anything else would be guessed.
+        if "\ufffd" in text or not (declared or text.isascii()):
+            raise Unusable("wrong-charset")
     if isinstance(element.value, bytes) and len(element.value) > INLINE_BYTES_MAX:
         return _dump({"vr": str(element.VR), "sha256": sha256(element.value).hexdigest()})
     try:

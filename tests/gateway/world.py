@@ -181,25 +181,13 @@ def observation(number: int, of: int, value: str = "1.50") -> dict[str, object]:
         "subject": {"reference": f"Patient/p{of}", "display": f"Zhang Test{of}"},
         "effectiveDateTime": "2019-03-04T10:11:12+08:00",
         "valueQuantity": {
-            "value": Written(value),
+            "value": float(value),
             "unit": "m",
             "system": "http://unitsofmeasure.org",
             "code": "m",
         },
         "note": [{"text": f"seen by Dr Li, phone 1390000{of:04d}"}],
     }
-
-
-class Written(float):
-    """A number that json writes as the text it was made from."""
-
-    def __new__(cls, text: str) -> "Written":
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def bundle(*resources: dict[str, object]) -> str:
