@@ -8,7 +8,7 @@ dropped. Any other error ends the process: halting is better than going on wrong
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ledger import catchup
@@ -69,13 +69,8 @@ from ledger.types.certificate import (
 )
 from ledger.types.genesis import Genesis
 from ledger.types.transaction import SignedTransaction, verify_transaction
-from nodes.frames import (
-    TRANSACTIONS_PER_FRAME,
-    Channel,
-    encode_transactions,
-    frame,
-    split_frame,
-)
+from nodes import frames
+from nodes.frames import Channel
 from nodes.ports import Clock, SafetyStore, TraceSink, Transport
 from nodes.storage.ledger_store import LedgerStore
 from nodes.voting import Voter, recover
@@ -220,9 +215,9 @@ class Driver:
                 results.append(None)
                 accepted.append(signed.encoded)
         if from_client:
-            for first in range(0, len(accepted), TRANSACTIONS_PER_FRAME):
-                part = accepted[first : first + TRANSACTIONS_PER_FRAME]
-                self._send_all(Channel.TRANSACTIONS, encode_transactions(part))
+            for first in range(0, len(accepted), frames.TRANSACTIONS_PER_FRAME):
+                part = accepted[first : first + frames.TRANSACTIONS_PER_FRAME]
+                self._send_all(Channel.TRANSACTIONS, frames.encode_transactions(part))
         if accepted:
             self._step(WorkPending(True))
         return results
@@ -230,7 +225,7 @@ class Driver:
     def on_frame(self, peer: MemberId, data: bytes) -> None:
         """One frame of a connected validator; whatever it holds, only PeerFault comes of it."""
         try:
-            channel, payload = split_frame(data)
+            channel, payload = frames.split_frame(data)
             self._on_channel(peer, channel, payload)
         except PeerFault as fault:
             self.blame(peer, fault)
@@ -327,10 +322,10 @@ class Driver:
         self._send_all(Channel.CONSENSUS, encode_message(message))
 
     def _send_all(self, channel: Channel, payload: bytes) -> None:
-        self._world.transport.broadcast(frame(channel, payload), channel in _AHEAD_CHANNELS)
+        self._world.transport.broadcast(frames.frame(channel, payload), channel in _AHEAD_CHANNELS)
 
     def _send(self, peer: MemberId, channel: Channel, payload: bytes) -> None:
-        self._world.transport.send(peer, frame(channel, payload), channel in _AHEAD_CHANNELS)
+        self._world.transport.send(peer, frames.frame(channel, payload), channel in _AHEAD_CHANNELS)
 
     # -- blocks -----------------------------------------------------------------------------
 
@@ -445,7 +440,8 @@ class Driver:
     def _serve_blocks(self, peer: MemberId, request: BlockRequest) -> None:
         blocks: list[CommittedBlock] = []
         size = 0
-        for height in _heights(request.first, self._store.height):
+        last = min(self._store.height, request.first + catchup.BLOCKS_PER_REQUEST - 1)
+        for height in range(request.first, last + 1):
             block, certificate = self._store.block(height), self._store.certificate(height)
             if block is None or certificate is None:
                 break
@@ -487,11 +483,6 @@ class Driver:
             block = self.replica.body(Hash32(payload))
             if block is not None:
                 self._send(peer, Channel.BODY, block.encoded)
-
-
-def _heights(first: Height, last: Height) -> Iterable[Height]:
-    for height in range(first, min(last, first + catchup.BLOCKS_PER_REQUEST - 1) + 1):
-        yield Height(height)
 
 
 def _check_body(block: Block) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,10 +154,8 @@ class LocalNetwork:
         """Whether ``what`` holds for the status of all ``members`` within ``seconds``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            try:
+            with suppress(LedgerError):  # it may be starting; the deadline decides
                 if all([what(await self.status(member)) for member in members]):
                     return True
-            except LedgerError:
-                pass  # it may be starting; the deadline decides
             await asyncio.sleep(0.1)
         return False

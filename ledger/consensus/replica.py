@@ -9,24 +9,8 @@ Rules that the code below cites:
   COMMITs of one view.
 """
 
-from ledger.consensus.effects import (
-    Broadcast,
-    CancelTimer,
-    CatchUp,
-    CheckBlock,
-    CommitBlock,
-    Effects,
-    Equivocation,
-    FetchBody,
-    MakeProposal,
-    Note,
-    SetTimer,
-    VoteCommit,
-    VoteNewView,
-    VotePrepare,
-    VotePrePrepare,
-    VoteViewChange,
-)
+from ledger.consensus import effects as do
+from ledger.consensus.effects import Effects
 from ledger.consensus.events import (
     Applied,
     BodyFound,
@@ -68,8 +52,7 @@ class Replica:
     """One validator's part in the agreement."""
 
     def __init__(self, settings: Settings, recovered: Recovered) -> None:
-        self._settings = settings
-        self._membership = settings.membership
+        self._settings, self._membership = settings, settings.membership
         self._quorum = settings.membership.quorum
         self.height = recovered.height
         self.view = recovered.view
@@ -158,7 +141,7 @@ class Replica:
 
     def _counted(self, conflicting: Message | None, message: Message) -> bool:
         if conflicting is not None:
-            self._effects.append(Equivocation(conflicting, message))
+            self._effects.append(do.Equivocation(conflicting, message))
             return False
         return True
 
@@ -174,7 +157,7 @@ class Replica:
             return
         if current is not None:
             if current.block.hash != message.block.hash:
-                self._effects.append(Equivocation(current, message))
+                self._effects.append(do.Equivocation(current, message))
             return
         if message.block.header.parent != self._parent:
             self._leave_view("proposal_with_wrong_parent")
@@ -189,7 +172,7 @@ class Replica:
         self._set(Timer.PROGRESS, self._timeout_ms())
         valid = self._round.checked.get(block.hash)
         if valid is None:
-            self._effects.append(CheckBlock(block))
+            self._effects.append(do.CheckBlock(block))
         else:
             self._on_checked(block.hash, valid)
 
@@ -201,7 +184,7 @@ class Replica:
                 self._leave_view("invalid_proposal")
                 return
             if self._settings.index is not None and proposal.signer != self._settings.index:
-                self._effects.append(VotePrepare(proposal))
+                self._effects.append(do.VotePrepare(proposal))
             self._try_prepared()
         self._try_decide()
 
@@ -220,7 +203,7 @@ class Replica:
         if prepared is None:
             return
         self._round.prepared = prepared
-        self._effects.append(VoteCommit(self.height, self.view, block_hash, prepared))
+        self._effects.append(do.VoteCommit(self.height, self.view, block_hash, prepared))
 
     def _try_decide(self) -> None:
         """q COMMITs for one block in one view decide, whichever view this replica is in."""
@@ -232,14 +215,14 @@ class Replica:
         valid = self._round.checked.get(block_hash)
         if block is None or valid is False:
             # Decided without this replica: catch-up brings body and certificate together.
-            self._effects.append(CatchUp(self.height))
+            self._effects.append(do.CatchUp(self.height))
             return
         if valid is None:
-            self._effects.append(CheckBlock(block))
+            self._effects.append(do.CheckBlock(block))
             return
         self._round.decided = True
         certificate = self._round.quorum_certificate(view, block_hash, self._quorum)
-        self._effects.append(CommitBlock(block, certificate))
+        self._effects.append(do.CommitBlock(block, certificate))
 
     # -- progress ---------------------------------------------------------------------------
 
@@ -256,7 +239,7 @@ class Replica:
         if round_.proposing or round_.proposal is not None or not self._work_pending:
             return
         round_.proposing = True
-        self._effects.append(MakeProposal(self.height, self.view))
+        self._effects.append(do.MakeProposal(self.height, self.view))
 
     def _on_proposed(self, height: Height, view: View, block: Block) -> None:
         if (height, view) != (self.height, self.view):
@@ -264,7 +247,7 @@ class Replica:
         self._round.checked[block.hash] = True
         self._round.bodies[block.hash] = block
         if self.entered:
-            self._effects.append(VotePrePrepare(height, view, block))
+            self._effects.append(do.VotePrePrepare(height, view, block))
         else:
             self._open_view(block)
 
@@ -300,7 +283,7 @@ class Replica:
 
     def _on_certificate(self, certificate: QuorumCertificate) -> None:
         if certificate.height >= self.height:
-            self._effects.append(CatchUp(certificate.height))
+            self._effects.append(do.CatchUp(certificate.height))
             return
         if self._enter_by(certificate):
             self._after_entering()
@@ -321,7 +304,7 @@ class Replica:
     def _leave_view(self, reason: str) -> None:
         if self._settings.index is None:
             return  # an observer follows the others by their certificates
-        self._effects.append(Note(reason, self.height, self.view))
+        self._effects.append(do.Note(reason, self.height, self.view))
         self._failures += 1
         self._change_to(View(self.view + 1))
 
@@ -331,7 +314,7 @@ class Replica:
         self.new_view = None
         self._cancel(Timer.PROGRESS)
         self._cancel(Timer.NEW_VIEW)
-        self._effects.append(Note("view_change", self.height, view))
+        self._effects.append(do.Note("view_change", self.height, view))
         self._vote_view_change()
         self._try_open_view()
 
@@ -346,12 +329,12 @@ class Replica:
         if self._settings.index is None:
             return
         self._effects.append(
-            VoteViewChange(self.height, self.view, self.last_certificate, self._round.prepared)
+            do.VoteViewChange(self.height, self.view, self.last_certificate, self._round.prepared)
         )
 
     def _on_view_change(self, message: ViewChange) -> None:
         if message.height > self.height:
-            self._effects.append(CatchUp(Height(message.height - 1)))
+            self._effects.append(do.CatchUp(Height(message.height - 1)))
         earlier = self._view_changes.get(message.signer)
         newer = earlier is None or (message.view, message.height) > (
             earlier.view,
@@ -390,7 +373,7 @@ class Replica:
             return
         height = target_height(changes)
         if height > self.height:
-            self._effects.append(CatchUp(Height(height - 1)))
+            self._effects.append(do.CatchUp(Height(height - 1)))
             return
         if height < self.height or self._settings.index != self.primary:
             return
@@ -399,11 +382,11 @@ class Replica:
         required = required_block(changes)
         if required is None:
             self._round.proposing = True
-            self._effects.append(MakeProposal(self.height, self.view))
+            self._effects.append(do.MakeProposal(self.height, self.view))
             return
         body = self._round.bodies.get(required.block_hash)
         if body is None:
-            self._effects.append(FetchBody(required.block_hash))
+            self._effects.append(do.FetchBody(required.block_hash))
             return
         self._open_view(body)
 
@@ -421,11 +404,11 @@ class Replica:
             self._round.proposing = False
             body = self._round.bodies.get(required.block_hash)
             if body is None:
-                self._effects.append(FetchBody(required.block_hash))
+                self._effects.append(do.FetchBody(required.block_hash))
                 return
             block = body
         self._round.proposing = True
-        self._effects.append(VoteNewView(self.height, self.view, tuple(changes), block))
+        self._effects.append(do.VoteNewView(self.height, self.view, tuple(changes), block))
 
     def _on_body(self, block: Block) -> None:
         if block.header.height != self.height:
@@ -439,19 +422,19 @@ class Replica:
         if view < self.view or (view == self.view and self.entered):
             return
         if not proposal_follows(message):
-            self._effects.append(Note("new_view_refused", height, view))
+            self._effects.append(do.Note("new_view_refused", height, view))
             if view == self.view:
                 self._leave_view("invalid_new_view")
             return
         if height > self.height:
             self._waiting_new_view = message
-            self._effects.append(CatchUp(Height(height - 1)))
+            self._effects.append(do.CatchUp(Height(height - 1)))
             return
         self._become(view)
         self.entered = True
         self.new_view = message
         self._cancel(Timer.NEW_VIEW)
-        self._effects.append(Note("new_view", self.height, view))
+        self._effects.append(do.Note("new_view", self.height, view))
         if height == self.height:
             self._on_pre_prepare(message.proposal)
         self._after_entering()
@@ -490,14 +473,14 @@ class Replica:
         """Repeats the own messages of a view that has not moved since the last time."""
         self._set(Timer.RESEND, self._settings.resend_interval_ms)
         if self._resent_at == (self.height, self.view):
-            self._effects.extend(Broadcast(message) for message in self._round.sent.values())
+            self._effects.extend(do.Broadcast(message) for message in self._round.sent.values())
             changes = self._changes_for(self.view)
             if not self.entered and len(changes) == self._quorum:
                 required = required_block(changes)
                 if required is not None and required.block_hash not in self._round.bodies:
-                    self._effects.append(FetchBody(required.block_hash))
+                    self._effects.append(do.FetchBody(required.block_hash))
             if len(self._next_height) >= self._membership.witness:
-                self._effects.append(CatchUp(self.height))
+                self._effects.append(do.CatchUp(self.height))
         self._resent_at = (self.height, self.view)
 
     def _timeout_ms(self) -> int:
@@ -510,8 +493,8 @@ class Replica:
 
     def _set(self, timer: Timer, delay_ms: int) -> None:
         self._running.add(timer)
-        self._effects.append(SetTimer(timer, delay_ms))
+        self._effects.append(do.SetTimer(timer, delay_ms))
 
     def _cancel(self, timer: Timer) -> None:
         self._running.discard(timer)
-        self._effects.append(CancelTimer(timer))
+        self._effects.append(do.CancelTimer(timer))
