@@ -13,6 +13,7 @@ import logging
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +26,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ledger.commitment import Field
 from ledger.crypto.hashing import Tag, hash_tagged
@@ -55,6 +58,8 @@ _ENCAPSULATED_LOSSY = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(50|51|81|91|203|1
 _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?")
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _ENCODING_ONLY = frozenset({0x00080005, 0x00280006, 0x7FE00001, 0x7FE00002, 0xFFFCFFFC, *_PIXELS})
+_META_START = 128 + 4 + 12
+"""Preamble, prefix, and the element that says how long the rest of group 0002 is."""
 _PHOTOMETRIC = 0x00280004
 _UID = re.compile(r"[0-9.]{1,64}")
 _PATIENT_TAGS = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SOPInstanceUID"]
@@ -63,6 +68,7 @@ _TEXT_VR = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 # What pydicom raises on damaged content; it documents no common base.
 _DAMAGE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     NotImplementedError,
@@ -70,6 +76,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
     EOFError,
     OSError,
 )
@@ -117,6 +124,7 @@ def _read(path: Path, tags: list[str] | None) -> FileDataset:
             raise Unusable("empty-file")
         if size > INSTANCE_BYTES_MAX:
             raise Unusable("file-too-large")
+        _check_inflated_size(path)
         return pydicom.dcmread(
             path,
             defer_size=DEFER_BYTES,
@@ -127,6 +135,21 @@ def _read(path: Path, tags: list[str] | None) -> FileDataset:
         raise Unusable("cannot-read") from None
     except (InvalidDicomError, UserWarning, *_DAMAGE):
         raise Unusable("not-dicom") from None
+
+
+def _check_inflated_size(path: Path) -> None:
+    """A deflated data set is inflated whole by pydicom, so its size is found out first."""
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    total = 0
+    with path.open("rb") as file:
+        file.seek(_META_START + int(meta.FileMetaInformationGroupLength))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        while chunk := inflater.unconsumed_tail or file.read(DEFER_BYTES):
+            total += len(inflater.decompress(chunk, DEFER_BYTES))
+            if total > INSTANCE_BYTES_MAX:
+                raise Unusable("file-too-large")
 
 
 def _strict_warnings() -> None:
@@ -303,7 +326,9 @@ def _frames(dataset: FileDataset, path: Path, prefix: str) -> Iterator[Field]:
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     if syntax in LOSSLESS:
         _check_frame_size(dataset)
-        digests, suffix = _decoded_digests(path), ""
+        # From the file one frame at a time, unless the data set had to be inflated anyway.
+        inflated = syntax == DeflatedExplicitVRLittleEndian
+        digests, suffix = _decoded_digests(dataset if inflated else path), ""
     elif _ENCAPSULATED_LOSSY.fullmatch(syntax):
         digests, suffix = _encoded_digests(dataset, syntax), "/encoded"
     else:
@@ -333,12 +358,12 @@ def _check_frame_size(dataset: Dataset) -> None:
         raise Unusable("frame-too-large")
 
 
-def _decoded_digests(path: Path) -> Iterator[bytes]:
+def _decoded_digests(source: Path | FileDataset) -> Iterator[bytes]:
     """H("dicom-pixels", "<rows>x<columns>x<samples>:<u, i or f><bits>", samples little-endian).
 
     Samples of a pixel lie together, rows from top to bottom, whatever the file does.
     """
-    for frame in iter_pixels(path, raw=True):
+    for frame in iter_pixels(source, raw=True):
         pixels = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("<"))
         shape = (*pixels.shape, 1)[:3]
         kind = f"{pixels.dtype.kind}{pixels.dtype.itemsize * 8}"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import pydicom
@@ -130,6 +131,19 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.dcm"
     with path.open("wb") as file:
         file.truncate(dicom.INSTANCE_BYTES_MAX + 1)
+    assert reason(path) == "file-too-large"
+
+
+def test_a_deflated_file_is_read_and_a_bomb_refused(tmp_path: Path) -> None:
+    source = sample("image_dfl.dcm")
+    assert len(frames(source)) == 1
+    meta = source.read_bytes()
+    length = 144 + pydicom.dcmread(source).file_meta.FileMetaInformationGroupLength
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(1024 * 1024)
+    bomb = b"".join(packer.compress(zeros) for _ in range(260)) + packer.flush()
+    path = tmp_path / "bomb.dcm"
+    path.write_bytes(meta[:length] + bomb)
     assert reason(path) == "file-too-large"
 
 
