@@ -232,6 +232,9 @@ class PeerLinks:
 
     async def _authenticate(self, link: "_Incoming", transport: asyncio.Transport) -> None:
         try:
+            # uvloop's start_tls never resumes a transport that was paused before it; no turn of
+            # the loop lies between these two calls, so nothing is read meanwhile.
+            transport.resume_reading()
             secured = await asyncio.get_running_loop().start_tls(
                 transport,
                 link,
