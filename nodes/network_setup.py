@@ -399,6 +399,7 @@ roots_max = 1000
 kind = "directory"
 # Part of each record's locator; never change it.
 name = "records"
+# The directory; files in its subdirectories count too.
 path = {records}
 """
 
