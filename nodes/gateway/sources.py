@@ -15,7 +15,7 @@ from nodes.gateway.deidentify import deidentify
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.disclosure import RecordAltered, Released, ReleasedPage
 from nodes.gateway.records import Content, Unusable
-from nodes.gateway.records_db import Record, RecordsDb, Version
+from nodes.gateway.records_db import DeidentifiedVersion, Record, RecordsDb, Version
 from nodes.gateway.views import VIEW_VERSIONS, shown_paths
 from nodes.ports import TraceSink
 
@@ -67,7 +67,8 @@ class StoreSource:
         return await asyncio.to_thread(self._released, kind, code, cursor, limit)
 
     def _released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
-        chosen: list[tuple[int, Disclosure]] = []
+        chosen: list[tuple[int, Record, Version, DeidentifiedVersion]] = []
+        after = None
         for index, record in self._db.released(cursor):
             version = record.current
             if version is None or version.deidentified is None:
@@ -75,30 +76,43 @@ class StoreSource:
             if kind not in ("", version.kind) or code not in ("", version.deidentified.code):
                 continue
             if len(chosen) == limit:
-                return ReleasedPage(tuple(chosen), index)
-            shown = self._deidentified(index, record, version)
-            if shown is not None:
-                chosen.append((index, shown))
-        return ReleasedPage(tuple(chosen), None)
+                after = index
+                break
+            chosen.append((index, record, version, version.deidentified))
+        contents = self._contents([(record.id, version) for _, record, version, _ in chosen])
+        shown = [
+            (index, _deidentified(contents.get(record.id), twin))
+            for index, record, _, twin in chosen
+        ]
+        for index, disclosure in shown:
+            if disclosure is None:
+                self._trace.emit("record_altered", release=index)
+        return ReleasedPage(tuple((i, item) for i, item in shown if item is not None), after)
 
-    def _deidentified(self, index: int, record: Record, version: Version) -> Disclosure | None:
-        """What a vendor is shown of one record; None, and a trace, where it was changed."""
-        twin = version.deidentified
-        if twin is None:
-            return None
-        try:
-            content, _ = self._content(index, record.id, version)
-        except RecordAltered:
-            content = None
-        made = None if content is None else deidentify(content, twin.year)
-        if made is None:
-            self._trace.emit("record_altered", release=index)
-            return None
-        commitment = commit_record(made.fields, made.dependencies, twin.secret)
-        if commitment.root != twin.root:
-            self._trace.emit("record_altered", release=index)
-            return None
-        return disclose(commitment, lambda _: True, "deidentified", VIEW_VERSIONS["deidentified"])
+    def _contents(self, wanted: Sequence[tuple[str, Version]]) -> dict[str, Content]:
+        """What can be read of these records, each file read once."""
+        places: dict[str, dict[str, Sequence[bytes]]] = {}
+        for record_id, version in wanted:
+            places.setdefault(version.store, {})[record_id] = version.files
+        contents: dict[str, Content] = {}
+        for name, files in places.items():
+            store = self._stores.get(name)
+            outcomes = {} if store is None else store.read_many(files)
+            for record_id, outcome in outcomes.items():
+                if outcome.content is not None:
+                    contents[record_id] = outcome.content
+        return contents
+
+
+def _deidentified(content: Content | None, twin: DeidentifiedVersion) -> Disclosure | None:
+    """What a vendor is shown of a record; None where it is not what was released any more."""
+    made = None if content is None else deidentify(content, twin.year)
+    if made is None:
+        return None
+    commitment = commit_record(made.fields, made.dependencies, twin.secret)
+    if commitment.root != twin.root:
+        return None
+    return disclose(commitment, lambda _: True, "deidentified", VIEW_VERSIONS["deidentified"])
 
 
 def _instances(index: int, paths: Sequence[Path]) -> tuple[bytes, ...]:
