@@ -1,0 +1,436 @@
+"""Links between validators over real TLS on loopback."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from ledger.limits import FRAME_BYTES_MAX
+from ledger.primitives import MemberId
+from ledger.types.genesis import Genesis
+from nodes.transport import peer_links
+from nodes.transport.peer_links import (
+    QUEUE_FRAMES_MAX,
+    Address,
+    BadEndpoint,
+    CannotListen,
+    PeerLinks,
+)
+from nodes.transport.pki import TlsFiles, client_context, server_context
+from tests.nodes.network import forged, network, tls
+
+A, B, C = (MemberId(f"hospital-{i}") for i in (1, 2, 3))
+SECONDS = 10.0
+NOWHERE = Address("", 0)
+
+
+@dataclass
+class Trace:
+    events: list[tuple[str, dict[str, int | str]]] = field(default_factory=list)
+
+    def emit(self, event: str, /, **fields: int | str) -> None:
+        self.events.append((event, fields))
+
+    def of(self, event: str) -> list[dict[str, int | str]]:
+        return [fields for name, fields in self.events if name == event]
+
+
+@dataclass
+class End:
+    """One validator's links, and what came in."""
+
+    links: PeerLinks
+    trace: Trace
+    frames: list[tuple[str, bytes]] = field(default_factory=list)
+    address: Address = NOWHERE
+
+
+def make(
+    member: MemberId,
+    own: TlsFiles | None = None,
+    genesis: Genesis | None = None,
+    on_frame: Callable[[MemberId, bytes], None] | None = None,
+    address: Address | None = None,
+) -> End:
+    genesis = genesis or network()[1]
+    validator = genesis.member(member)
+    assert validator is not None
+    own = own or tls(member)
+    trace = Trace()
+    frames: list[tuple[str, bytes]] = []
+    links = PeerLinks(
+        genesis,
+        member,
+        address or Address.parse(validator.endpoints.peer) or NOWHERE,
+        server_context(own, genesis.members, require_client=True),
+        client_context(own, genesis.members, check_hostname=False),
+        on_frame or (lambda peer, frame: frames.append((peer, frame))),
+        trace,
+    )
+    return End(links, trace, frames)
+
+
+@asynccontextmanager
+async def running(*ends: End) -> AsyncIterator[None]:
+    for end in ends:
+        end.address = await end.links.start()
+    try:
+        yield
+    finally:
+        for end in ends:
+            await end.links.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110  conditions are states of real sockets
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _quick_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_links, "BACKOFF_MAX_SECONDS", 0.2)
+
+
+async def test_all_connect_and_frames_arrive_whole_and_in_order() -> None:
+    a, b, c = make(A), make(B), make(C)
+    async with running(a, b, c):
+        await until(lambda: a.links.connected() == {B, C} and b.links.connected() == {A, C})
+        sent = [b"", b"x", bytes(range(256)) * 300, b"last"]
+        for frame in sent:
+            a.links.send(B, frame)
+        a.links.broadcast(b"to all")
+        b.links.send(A, b"back")
+        await until(lambda: len(b.frames) == 5 and len(c.frames) == 1 and len(a.frames) == 1)
+        assert b.frames == [(A, frame) for frame in [*sent, b"to all"]]
+        assert c.frames == [(A, b"to all")]
+        assert a.frames == [(B, b"back")]
+        assert a.links.connected() == {B, C}
+
+
+async def test_the_largest_frame_passes_and_a_larger_one_is_never_sent() -> None:
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        largest = bytes(FRAME_BYTES_MAX)
+        a.links.send(B, largest + b"x")
+        a.links.send(B, largest)
+        await until(lambda: b.frames)
+        assert b.frames == [(A, largest)]
+        assert a.links.dropped(B) == 1
+
+
+async def test_votes_leave_before_bodies() -> None:
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        for i in range(100):
+            a.links.send(B, b"body %d" % i)
+        a.links.send(B, b"vote 1", priority=True)
+        a.links.send(B, b"vote 2", priority=True)
+        await until(lambda: len(b.frames) == 102)
+        assert [frame for _, frame in b.frames[:3]] == [b"vote 1", b"vote 2", b"body 0"]
+
+
+async def test_R3_a_full_queue_drops_its_own_class_only() -> None:
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        for i in range(QUEUE_FRAMES_MAX + 50):
+            a.links.send(B, b"%d" % i)
+        a.links.send(B, b"vote", priority=True)
+        assert a.links.dropped(B) == 50
+        await until(lambda: len(b.frames) == QUEUE_FRAMES_MAX + 1)
+        assert b.frames[-1] == (A, b"%d" % (QUEUE_FRAMES_MAX - 1))
+
+
+async def test_R3_the_bytes_of_a_queue_are_bounded() -> None:
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        body = bytes(FRAME_BYTES_MAX)
+        for _ in range(6):
+            a.links.send(B, body)
+        assert a.links.dropped(B) == 2
+        await until(lambda: len(b.frames) == 4)
+
+
+async def test_frames_to_nobody_are_dropped() -> None:
+    a = make(A)
+    async with running(a):
+        a.links.send(B, b"x")
+        a.links.send(A, b"x")
+        a.links.send(MemberId("stranger"), b"x")
+        a.links.broadcast(b"x")
+        assert a.links.connected() == set()
+        assert (a.links.dropped(B), a.links.dropped(C)) == (2, 1)
+
+
+async def test_a_peer_that_comes_back_is_found_again() -> None:
+    a, b = make(A), make(B)
+    async with running(a):
+        async with running(b):
+            await until(lambda: B in a.links.connected())
+        await until(lambda: B not in a.links.connected())
+        again = make(B)
+        async with running(again):
+            await until(lambda: B in a.links.connected() and A in again.links.connected())
+            a.links.send(B, b"hello again")
+            await until(lambda: again.frames)
+            assert again.frames == [(A, b"hello again")]
+
+
+async def test_a_handler_that_fails_does_not_end_the_reader() -> None:
+    seen: list[bytes] = []
+
+    def handler(_peer: MemberId, frame: bytes) -> None:
+        seen.append(frame)
+        if frame == b"bad":
+            raise ZeroDivisionError("a text that must not be logged")
+
+    a, b = make(A), make(B, on_frame=handler)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        for frame in (b"bad", b"good", b"bad", b"end"):
+            a.links.send(B, frame)
+        await until(lambda: len(seen) == 4)
+        assert [fields["error"] for fields in b.trace.of("frame_failed")] == [
+            "ZeroDivisionError"
+        ] * 2
+        assert "must not be logged" not in str(b.trace.events)
+
+
+# -- whoever is not who it should be -----------------------------------------------------------
+
+
+async def connect(
+    end: End, own: TlsFiles | None, anchors: Genesis | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A bare TLS client of ``end``."""
+    members = (anchors or network()[1]).members
+    context = client_context(own, members, check_hostname=False)
+    return await asyncio.open_connection(end.address.host, end.address.port, ssl=context)
+
+
+async def ends(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side closes the connection."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await reader.read(1) == b""
+    except (ssl.SSLError, ConnectionError):
+        return True
+
+
+@pytest.mark.parametrize(
+    "who",
+    ["no certificate", "gateway", "vendor", "itself", "forged by B", "stranger", "unknown"],
+)
+async def test_K3_only_other_validators_get_in(tmp_path: Path, who: str) -> None:
+    own = {
+        "no certificate": lambda: None,
+        "gateway": lambda: tls(B, "gateway"),
+        "vendor": lambda: tls("vendor-1", "vendor"),
+        "itself": lambda: tls(A),
+        "forged by B": lambda: forged(tmp_path, B, C),
+        "stranger": lambda: forged(tmp_path, "", B),
+        "unknown": lambda: forged(tmp_path, B, "hospital-9"),
+    }[who]()
+    a = make(A)
+    async with running(a):
+        try:
+            reader, writer = await connect(a, own)
+            writer.write((1).to_bytes(4, "big") + b"x")
+        except (ssl.SSLError, ConnectionError):
+            pass  # refused within the handshake
+        else:
+            assert await ends(reader)
+            writer.close()
+        await until(lambda: a.trace.of("peer_refused"))
+        assert a.frames == []
+
+
+async def test_K3_a_validator_is_not_taken_for_another(tmp_path: Path) -> None:
+    # What listens at B's address has a certificate that C's authority made out for B.
+    impostor = make(B, own=forged(tmp_path, C, B))
+    a = make(A)
+    async with running(impostor, a):
+        await until(lambda: [f for f in a.trace.of("peer_unreachable") if f["peer"] == B])
+        await asyncio.sleep(0.3)
+        assert B not in a.links.connected()
+        assert all("authority" in str(f["reason"]) for f in a.trace.of("peer_unreachable")
+                   if f["peer"] == B)  # fmt: skip
+
+
+async def test_K3_a_validator_at_anothers_address_is_not_sent_to() -> None:
+    genesis = network()[1]
+    c = genesis.member(C)
+    assert c is not None
+    swapped = replace(
+        genesis,
+        members=tuple(
+            replace(m, endpoints=replace(m.endpoints, peer=c.endpoints.peer)) if m.id == B else m
+            for m in genesis.members
+        ),
+    )
+    a, real = make(A, genesis=swapped), make(C)
+    async with running(real, a):
+        await until(lambda: C in a.links.connected() and a.trace.of("peer_unreachable"))
+        assert a.links.connected() == {C}
+        assert f"{C}'s, {B}'s was wanted" in str(a.trace.of("peer_unreachable"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
+        b"\xff\xff\xff\xff",
+        b"GET / HTTP/1.1\r\n\r\n",
+        (1).to_bytes(4, "big") + b"a" + b"\xff\xff\xff\xff" + bytes(1000),
+    ],
+)
+async def test_a_frame_too_large_ends_the_link_before_anything_is_allocated(data: bytes) -> None:
+    a = make(A)
+    async with running(a):
+        reader, writer = await connect(a, tls(B))
+        writer.write(data)
+        assert await ends(reader)
+        writer.close()
+        assert [fields["peer"] for fields in a.trace.of("peer_fault")] == [B]
+        assert a.frames in ([], [(B, b"a")])
+
+
+async def test_frames_may_come_a_byte_at_a_time_and_be_cut_off() -> None:
+    a = make(A)
+    async with running(a):
+        reader, writer = await connect(a, tls(B))
+        for byte in (3).to_bytes(4, "big") + b"abc" + (0).to_bytes(4, "big") + b"\x00\x00":
+            writer.write(bytes([byte]))
+            await writer.drain()
+        await until(lambda: len(a.frames) == 2)
+        writer.close()
+        assert a.frames == [(B, b"abc"), (B, b"")]
+        del reader
+
+
+async def test_A3_a_newer_connection_replaces_the_older_one() -> None:
+    a = make(A)
+    async with running(a):
+        first_reader, first = await connect(a, tls(B))
+        first.write((1).to_bytes(4, "big") + b"1")
+        await until(lambda: a.frames)
+        _, second = await connect(a, tls(B))
+        assert await ends(first_reader)
+        second.write((1).to_bytes(4, "big") + b"2")
+        await until(lambda: len(a.frames) == 2)
+        assert len(a.trace.of("peer_replaced")) == 1
+        first.close()
+        second.close()
+
+
+async def test_R3_half_open_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_links, "HALF_OPEN_MAX", 2)
+    a, b = make(A), make(B)
+    async with running(a):
+        silent = [await asyncio.open_connection(a.address.host, a.address.port) for _ in range(2)]
+        await until(lambda: len(a.links._half_open) == 2)
+        third, third_writer = await asyncio.open_connection(a.address.host, a.address.port)
+        assert await ends(third)
+        for _, writer in [*silent, (third, third_writer)]:
+            writer.close()
+        async with running(b):
+            await until(lambda: A in b.links.connected() and a.links._incoming)
+
+
+async def test_R3_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_links, "HANDSHAKE_SECONDS", 0.2)
+    a = make(A)
+    async with running(a):
+        reader, writer = await asyncio.open_connection(a.address.host, a.address.port)
+        assert await ends(reader)
+        writer.close()
+        await until(lambda: not a.links._half_open)
+
+
+async def test_junk_instead_of_a_handshake_is_refused() -> None:
+    a = make(A)
+    async with running(a):
+        reader, writer = await asyncio.open_connection(a.address.host, a.address.port)
+        writer.write(bytes(range(256)) * 20)
+        assert await ends(reader)
+        writer.close()
+        await until(lambda: a.trace.of("peer_refused"))
+
+
+async def test_nothing_is_accepted_on_a_connection_that_this_side_opened() -> None:
+    # A "validator" that answers on the wrong connection.
+    genesis = network()[1]
+    b = genesis.member(B)
+    assert b is not None
+    place = Address.parse(b.endpoints.peer)
+    assert place is not None
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((1).to_bytes(4, "big") + b"x")
+        await writer.drain()
+
+    context = server_context(tls(B), genesis.members, require_client=True)
+    server = await asyncio.start_server(answer, place.host, place.port, ssl=context)
+    a = make(A)
+    async with running(a):
+        await until(lambda: [f for f in a.trace.of("peer_unreachable") if f["peer"] == B])
+        assert a.frames == []
+    server.close()
+
+
+async def test_an_address_in_use_is_named() -> None:
+    a = make(A)
+    async with running(a):
+        with pytest.raises(CannotListen) as caught:
+            await make(A).links.start()
+        assert caught.value.address == str(a.address)
+
+
+async def test_a_genesis_without_addresses_is_refused() -> None:
+    genesis = network()[1]
+    bare = replace(
+        genesis,
+        members=tuple(
+            replace(m, endpoints=replace(m.endpoints, peer="nowhere")) for m in genesis.members
+        ),
+    )
+    with pytest.raises(BadEndpoint):
+        make(A, genesis=bare)
+
+
+async def test_closing_ends_every_task() -> None:
+    before = asyncio.all_tasks()
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        assert asyncio.all_tasks() > before
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:7101", Address("127.0.0.1", 7101)),
+        ("ledger.example:0", Address("ledger.example", 0)),
+        ("[::1]:65535", Address("::1", 65535)),
+        ("", None),
+        ("host", None),
+        (":1", None),
+        ("host:", None),
+        ("host:65536", None),
+        ("host:+1", None),
+        ("host:1 ", None),
+    ],
+)
+def test_addresses(text: str, address: Address | None) -> None:
+    assert Address.parse(text) == address
+    if address is not None:
+        assert str(address) == text
