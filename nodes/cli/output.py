@@ -20,6 +20,10 @@ WORLD = 3
 """Exit code: network, disk, or a fault of this program."""
 
 
+# Known by their names, because the module that defines them loads pydantic.
+_CONFIG_ERRORS = frozenset({"ConfigInvalid", "FileUnusable"})
+
+
 @dataclass(eq=False)
 class BadArgument(WorldFault):
     """An argument on the command line cannot be used."""
@@ -33,8 +37,7 @@ def exit_code(error: LedgerError) -> int:
     """The exit code that says whose fault an error is."""
     if isinstance(error, PeerFault):
         return REFUSED
-    # The configuration's own error type is known by its name: its module loads pydantic.
-    if isinstance(error, BadArgument) or type(error).__name__ == "ConfigInvalid":
+    if isinstance(error, BadArgument) or type(error).__name__ in _CONFIG_ERRORS:
         return USAGE
     return WORLD
 

@@ -1,0 +1,214 @@
+"""The command line: help everywhere, one line per error, and exit codes that say whose fault."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ledger.light.bundles import StateBundle, decode_bundle
+from ledger.light.saved import SavedProof
+from ledger.types.entries import PARAMETERS_KEY
+from nodes.api.proofs import ProofMaker
+from nodes.cli import staff
+from nodes.cli.main import app
+from tests.api.network import MemoryChain
+from tests.contracts.support import GENESIS
+from tests.vectors import fixed
+
+COMMANDS = [
+    "", "network", "network create", "node", "node run", "gateway", "gateway run", "index",
+    "hospital", "hospital find", "hospital read", "vendor", "vendor query", "bind-resident",
+    "resident", "resident enrol", "resident list", "resident show", "resident accesses",
+    "verify", "status", "genesis", "genesis show",
+]  # fmt: skip
+HEAVY = ("aiohttp", "cryptography", "msgpack", "plyvel", "pydantic", "pydicom", "structlog")
+
+
+def run(*words: str | Path, stdin: str | None = None) -> Result:
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, [str(word) for word in words], stdin)
+
+
+def failure(result: Result, code: int) -> str:
+    """The one line on standard error of a command that ended with ``code``."""
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, len(lines), result.stdout) == (code, 1, "")
+    assert lines[0].startswith("yilian: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("cli") / "net"
+    result = run("network", "create", directory, "--hospitals", "1")
+    assert result.exit_code == 0, result.stderr
+    return directory
+
+
+@pytest.fixture
+def proof(tmp_path: Path) -> tuple[Path, Path]:
+    """A saved proof of a state value, and the genesis document behind it."""
+    chain = MemoryChain()
+    chain.append([])
+    bundle = decode_bundle(ProofMaker(chain).state(PARAMETERS_KEY))
+    assert isinstance(bundle, StateBundle)
+    saved = SavedProof(GENESIS.chain_id, (), bundle, None, PARAMETERS_KEY)
+    (tmp_path / "proof.bin").write_bytes(saved.encode())
+    (tmp_path / "genesis.bin").write_bytes(GENESIS.encode())
+    return tmp_path / "proof.bin", tmp_path / "genesis.bin"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_within_80_columns(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = f"import sys, nodes.cli.main; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hospital", "read", "CONFIG"),
+        ("hospital", "read", "x.toml", "00", "0"),
+        ("hospital", "read", "x.toml", "00" * 32, "0", "--permission", "zz"),
+        ("hospital", "find", "x.toml", "--id", "-"),
+        ("network", "create", "x"),
+        ("network", "create", "x", "--hospitals", "0"),
+        ("network", "create", "x", "--hospitals", "1", "--plan", "y.toml"),
+        ("node", "run", "no-such.toml"),
+        ("gateway", "run", "no-such.toml"),
+        ("vendor", "query", "no-such.toml"),
+        ("index", "no-such.toml"),
+        ("verify", "no-such", "--genesis", "no-such"),
+        ("genesis", "show", "no-such"),
+        ("status", "no-such.toml"),
+        ("resident", "list", "--home", "no-such"),
+        ("resident", "enrol", "--home", "h", "--genesis", "no-such", "--gateway", "a"),
+        ("unknown",),
+    ],
+)
+def test_usage_and_configuration_errors_exit_with_2(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*words, stdin="\n")
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_key_in_a_configuration_is_named(network: Path, tmp_path: Path) -> None:
+    text = (network / "hospital-1" / "gateway.toml").read_text()
+    wrong = tmp_path / "gateway.toml"
+    wrong.write_text("surplus = 1\n" + text)
+    line = failure(run("gateway", "run", wrong), 2)
+    assert "surplus" in line
+    assert "gateway.toml" in line
+
+
+def test_a_network_is_never_made_over_another(network: Path) -> None:
+    before = sorted(network.rglob("*"))
+    failure(run("network", "create", network, "--hospitals", "2"), 3)
+    assert sorted(network.rglob("*")) == before
+
+
+def test_genesis_is_shown_as_text_and_json(network: Path) -> None:
+    shown = json.loads(run("genesis", "show", network / "genesis.bin", "--json").stdout)
+    assert (shown["validators"], shown["quorum"]) == (1, 1)
+    assert [m["kind"] for m in shown["members"]] == ["hospital", "vendor"]
+    text = run("genesis", "show", network / "genesis.bin")
+    assert shown["chain_id"] in text.stdout
+
+
+def test_status_of_a_stopped_network_says_so_and_exits_with_3(network: Path) -> None:
+    for target in (network, network / "hospital-1/node.toml", network / "hospital-1/gateway.toml"):
+        result = run("status", target, "--json")
+        assert result.exit_code == 3
+        (only,) = json.loads(result.stdout)
+        assert only["member"] == "hospital-1"
+        assert "does not answer" in only["error"]
+
+
+def test_unreachable_gateways_exit_with_3(network: Path) -> None:
+    for words in (
+        ("index", network / "hospital-1/gateway.toml"),
+        ("vendor", "query", network / "vendor-1/vendor.toml"),
+    ):
+        assert "does not answer" in failure(run(*words), 3)
+
+
+def test_P1_an_identifier_is_in_no_error(network: Path) -> None:
+    config = network / "hospital-1/gateway.toml"
+    result = run("hospital", "find", config, "--id", "-", stdin="canary-identifier\n")
+    assert "canary" not in failure(result, 3)
+
+
+def test_LIGHT_1_a_saved_proof_is_verified_offline(proof: tuple[Path, Path]) -> None:
+    result = run("verify", proof[0], "--genesis", proof[1], "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["about"] == "parameters"
+
+
+def test_LIGHT_1_an_altered_proof_exits_with_1(proof: tuple[Path, Path]) -> None:
+    data = bytearray(proof[0].read_bytes())
+    for place in range(0, len(data), 97):
+        data[place] ^= 1
+        proof[0].write_bytes(data)
+        failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+        data[place] ^= 1
+    proof[0].write_bytes(data + b"\x00")
+    failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+
+
+def test_LIGHT_1_a_proof_of_another_chain_exits_with_1(proof: tuple[Path, Path]) -> None:
+    proof[1].write_bytes(fixed.genesis().encode())
+    assert "chain" in failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+
+
+def test_K1_a_resident_enrols_once_with_private_files(network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("resident", "enrol", "--home", home, "--genesis", network / "genesis.bin")
+    line = failure(run(*words, "--gateway", "hospital-9"), 2)
+    assert "hospital-1" in line
+    made = json.loads(run(*words, "--gateway", "hospital-1", "--json").stdout)
+    assert len(made["key_id"]) == 64
+    assert (home.stat().st_mode & 0o777, (home / "key.pem").stat().st_mode & 0o777) == (
+        0o700,
+        0o600,
+    )
+    key = (home / "key.pem").read_bytes()
+    failure(run(*words, "--gateway", "hospital-1"), 3)
+    assert (home / "key.pem").read_bytes() == key
+    (home / "key.pem").chmod(0o644)
+    assert "chmod" in failure(run("resident", "list", "--home", home), 3)
+
+
+def test_a_damaged_resident_folder_is_named(network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("resident", "enrol", "--home", home, "--genesis", network / "genesis.bin")
+    assert run(*words, "--gateway", "hospital-1").exit_code == 0
+    for damage in ("", "[]", "{", '{"other": 1}'):
+        (home / "settings.json").write_text(damage)
+        assert "settings.json" in failure(run("resident", "list", "--home", home), 2)
+
+
+def test_P4_an_unforeseen_failure_is_one_line_without_its_text(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise KeyError("canary-name")
+
+    monkeypatch.setattr(staff, "find", fail)
+    line = failure(run("hospital", "find", network / "hospital-1/gateway.toml", "--id", "1"), 3)
+    assert "KeyError at test_cli.py:" in line
+    assert "canary" not in line
