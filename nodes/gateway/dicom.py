@@ -25,7 +25,7 @@ import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_fragments, generate_frames
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -79,6 +79,8 @@ _DAMAGE = (
     zlib.error,
     EOFError,
     OSError,
+    BytesLengthException,
+    InvalidDicomError,
 )
 # pydicom's messages quote values, and values are patient data.
 logging.getLogger("pydicom").disabled = True
@@ -133,7 +135,7 @@ def _read(path: Path, tags: list[str] | None) -> FileDataset:
         )
     except OSError:
         raise Unusable("cannot-read") from None
-    except (InvalidDicomError, UserWarning, *_DAMAGE):
+    except (UserWarning, *_DAMAGE):
         raise Unusable("not-dicom") from None
 
 
@@ -228,20 +230,23 @@ def _instance_fields(dataset: FileDataset, path: Path) -> list[Field]:
     sop = _text(dataset, "SOPInstanceUID")
     if not _UID.fullmatch(sop) or not _UID.fullmatch(_text(dataset, "StudyInstanceUID")):
         raise Unusable("bad-uid")
-    _check_complete(dataset, path.stat().st_size)
     fields: list[Field] = []
-    _attributes(dataset, f"/{sop}", fields, 0, False)
-    if any(tag in dataset for tag in _PIXELS):
-        fields.extend(_frames(dataset, path, f"/{sop}/frame/"))
-    elif "Rows" in dataset:
-        raise Unusable("not-dicom")  # an image whose pixels were cut off
+    try:
+        _check_complete(dataset, path.stat().st_size)
+        _attributes(dataset, f"/{sop}", fields, 0, False)
+        if any(tag in dataset for tag in _PIXELS):
+            fields.extend(_frames(dataset, path, f"/{sop}/frame/"))
+        elif "Rows" in dataset:
+            raise Unusable("not-dicom")  # an image whose pixels were cut off
+    except (UserWarning, *_DAMAGE):
+        raise Unusable("not-dicom") from None
     return fields
 
 
 def _check_complete(dataset: FileDataset, size: int) -> None:
     """A value that ends before its length says so is only shortened by pydicom."""
     for tag in dataset.keys():  # noqa: SIM118  # iterating the set itself converts each value
-        raw = dataset.get_item(tag)
+        raw = dataset.get_item(tag, keep_deferred=True)
         if not isinstance(raw, RawDataElement) or raw.length == 0xFFFFFFFF:
             continue
         short = raw.value is not None and len(raw.value) < raw.length
@@ -279,7 +284,7 @@ def _field(path: str, text: str) -> Field:
 
 def _element(dataset: Dataset, tag: Any) -> DataElement | RawDataElement:
     """The attribute, or its bytes where they are no valid value of its VR."""
-    raw = dataset.get_item(tag)
+    raw = dataset.get_item(tag, keep_deferred=True)
     try:
         return cast(DataElement, dataset[tag])
     except UserWarning:

@@ -2,11 +2,14 @@
 
 import io
 import os
+import tempfile
 import zlib
 from pathlib import Path
 
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -102,7 +105,7 @@ def test_a_lossy_copy_is_derived() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["JPEG-LL.dcm", "SC_rgb_jpeg_lossy_gdcm.dcm"])
+@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_lossy_gdcm.dcm"])
 def test_pixels_without_a_codec_are_refused_or_derived(name: str) -> None:
     path = sample(name)
     syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
@@ -220,3 +223,30 @@ def test_headers_group_files_without_reading_pixels() -> None:
     assert (header.patient_id, header.issuer) == ("1CT1", "")
     assert not dicom.is_dicom(Path(__file__))
     assert io.BytesIO(sample("CT_small.dcm").read_bytes()[128:132]).read() == b"DICM"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["CT_small.dcm", "MR_small_RLE.dcm", "rtplan.dcm", "JPEG2000.dcm"]),
+    st.lists(st.tuples(st.integers(128, 3_000), st.integers(0, 255)), min_size=1, max_size=12),
+    st.integers(0, 40_000),
+)
+def test_any_damage_gives_fields_or_a_reason_and_nothing_else(
+    name: str, flips: list[tuple[int, int]], cut: int
+) -> None:
+    data = bytearray(sample(name).read_bytes())
+    for place, value in flips:
+        if place < len(data):
+            data[place] = value
+    if cut % 4 == 0:
+        del data[cut:]
+    code = ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x"
+        path.write_bytes(data)
+        try:
+            dicom.read_header(path)
+            dicom.instance_fields(path)
+        except Unusable as problem:
+            code = problem.code
+    assert code in {"", *REASONS}

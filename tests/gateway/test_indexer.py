@@ -11,13 +11,23 @@ from nodes.gateway.disclosure import RecordAltered
 from nodes.gateway.indexer import Indexer, IndexKeys, IndexSummary, padded
 from nodes.gateway.outbox import Outbox, OutcomeUnknown
 from nodes.gateway.patients import IdentifierRules
-from nodes.gateway.record_source import StoredRecords
 from nodes.gateway.records_db import RecordsDb
 from nodes.gateway.releases import Releases
+from nodes.gateway.sources import StoreSource
 from nodes.storage.memory import MemoryStorage
 from tests.gateway.world import MEMBER, NATIONAL, Chain, Killed, observation, patient, write
 
 KEYS = IndexKeys(b"p" * 32, b"g" * 32, 1)
+
+
+class Trace:
+    """Keeps the names of events, to be looked at."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def emit(self, event: str, /, **fields: int | str) -> None:
+        self.events.append(event)
 
 
 class Hospital:
@@ -34,7 +44,7 @@ class Hospital:
         self.store = DirectoryStore("files", self.root, rules)
         self.db = RecordsDb(self.storage)
         self.outbox = Outbox(self.db, self.chain, MEMBER)
-        self.source = StoredRecords(self.db, {"files": self.store})
+        self.source = StoreSource(self.db, {"files": self.store}, Trace())
 
     async def index(self, rows: int = 200) -> IndexSummary:
         indexer = Indexer(
