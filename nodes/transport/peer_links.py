@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import cast
 
 from ledger.errors import PeerFault, WorldFault
 from ledger.limits import FRAME_BYTES_MAX
@@ -113,32 +114,33 @@ class PeerLinks:
             if validator.member != member
         }
         self._incoming: dict[MemberId, _Incoming] = {}
-        self._half_open: set[_Incoming] = set()
+        self._half_open = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
 
     async def start(self) -> Address:
         """Listens and begins to connect; returns where it listens. Raises CannotListen."""
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: _Incoming(self), self._listen.host, self._listen.port
+            self._listening = socket.create_server(
+                (self._listen.host, self._listen.port), backlog=HALF_OPEN_MAX
             )
         except OSError as error:
             raise CannotListen(str(self._listen), error.strerror or str(error)) from None
+        self._listening.setblocking(False)
+        self._spawn(self._accept(self._listening))
         for link in self._outgoing.values():
             self._spawn(self._keep_connected(link))
-        return Address(*self._server.sockets[0].getsockname()[:2])
+        return Address(*self._listening.getsockname()[:2])
 
     async def close(self) -> None:
         """Stops listening, closes every link, ends every task."""
-        if self._server is not None:
-            self._server.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for accepted in [*self._half_open, *self._incoming.values()]:
+        if self._listening is not None:
+            self._listening.close()
+        for accepted in list(self._incoming.values()):
             accepted.abort()
         for link in self._outgoing.values():
             link.abort()
@@ -220,39 +222,39 @@ class PeerLinks:
 
     # -- connections that this side accepts ---------------------------------------------------
 
-    def accepted(self, link: "_Incoming", transport: asyncio.Transport) -> None:
-        """A TCP connection came in; TLS follows, for at most HALF_OPEN_MAX at a time."""
-        if len(self._half_open) >= HALF_OPEN_MAX:
-            transport.abort()
-            return
-        # Nothing may be read before TLS is there to read it.
-        transport.pause_reading()
-        self._half_open.add(link)
-        self._spawn(self._authenticate(link, transport))
+    async def _accept(self, listening: socket.socket) -> None:
+        """Takes connections; TLS follows, for at most HALF_OPEN_MAX at a time.
 
-    async def _authenticate(self, link: "_Incoming", transport: asyncio.Transport) -> None:
+        Accepted by hand, because a loop's own TLS server shows a connection only after its
+        handshake, so that nothing would bound the handshakes that are under way.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listening)
+            if self._half_open >= HALF_OPEN_MAX:
+                connection.close()
+                continue
+            self._half_open += 1
+            self._spawn(self._authenticate(connection))
+
+    async def _authenticate(self, connection: socket.socket) -> None:
+        link = _Incoming(self)
         try:
-            # uvloop's start_tls never resumes a transport that was paused before it; no turn of
-            # the loop lies between these two calls, so nothing is read meanwhile.
-            transport.resume_reading()
-            secured = await asyncio.get_running_loop().start_tls(
-                transport,
-                link,
-                self._server_context,
-                server_side=True,
+            secured, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: link,
+                connection,
+                ssl=self._server_context,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
-            if secured is None:
-                raise ConnectionAbortedError
             member = self._check(secured, None)
         except (OSError, PeerNotRecognised) as error:
             reason = str(error) if isinstance(error, PeerFault) else type(error).__name__
             self._trace.emit("peer_refused", reason=reason)
             link.abort()
-            transport.abort()
+            connection.close()
             return
         finally:
-            self._half_open.discard(link)
+            self._half_open -= 1
         older = self._incoming.get(member)
         if older is not None:
             # A3: after a crash this is normal; two processes with one key look the same.
@@ -394,9 +396,7 @@ class _Incoming(asyncio.Protocol):
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-            self._links.accepted(self, transport)
+        self._transport = cast(asyncio.Transport, transport)
 
     def admitted(self, member: MemberId, transport: asyncio.Transport) -> None:
         """TLS is up and the other side is ``member``; what it sent already is read now."""
