@@ -25,13 +25,13 @@ class ProofMaker:
 
     def state(self, key: bytes) -> bytes:
         """The ``state`` bundle of a key, present or absent."""
-        self._require_block()
+        self.require_block()
         certified, value, proof = self._store.prove_state(key)
         return StateBundle(certified, key, value, proof).encode()
 
     def log(self, key: bytes) -> bytes:
         """The ``log`` bundle: every entry, so that nothing can be left out."""
-        self._require_block()
+        self.require_block()
         certified, value, proof = self._store.prove_state(key)
         count = 0 if value is None else LogRoot.decode(value).count
         if count > LOG_ENTRIES_MAX:
@@ -41,7 +41,7 @@ class ProofMaker:
 
     def log_entry(self, key: bytes, index: int) -> bytes:
         """The ``log-entry`` bundle of one entry."""
-        self._require_block()
+        self.require_block()
         certified, value, proof = self._store.prove_state(key)
         count = 0 if value is None else LogRoot.decode(value).count
         if value is None or index >= count:
@@ -65,6 +65,7 @@ class ProofMaker:
                 self._leaves.popitem(last=False)
         return known[:count]
 
-    def _require_block(self) -> None:
+    def require_block(self) -> None:
+        """Raises a 503 problem before the first block: nothing can be proved yet."""
         if self._store.height == 0:
             raise Problem(503, "chain/no-block-yet", "no block is committed yet; try again", 1)

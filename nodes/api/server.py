@@ -96,6 +96,8 @@ class NodeApi:
     async def header(self, request: web.Request) -> web.Response:
         """``GET /v1/headers/latest`` and ``/v1/headers/{height}``."""
         height = self._height(request)
+        if request.match_info.get("height") is None:
+            self.proofs.require_block()
         if self.node.store.header(height) is None:
             raise Problem(404, "chain/no-such-height", "no block of that height is committed")
         return msgpack_answer(self.node.store.certified_header(height).encode())

@@ -202,8 +202,9 @@ async def test_R2_a_full_mempool_is_told_with_a_time(client: TestClient, node: T
 
 
 async def test_before_the_first_block_nothing_can_be_proved(client: TestClient) -> None:
-    answer = await client.get(f"/v1/state/{PARAMETERS_KEY.hex()}")
-    assert (answer.status, (await answer.json())["code"]) == (503, "chain/no-block-yet")
+    for target in (f"/v1/state/{PARAMETERS_KEY.hex()}", "/v1/headers/latest"):
+        answer = await client.get(target)
+        assert (answer.status, (await answer.json())["code"]) == (503, "chain/no-block-yet")
 
 
 async def test_one_undecodable_transaction_does_not_spoil_the_others(client: TestClient) -> None:
