@@ -122,7 +122,9 @@ class PeerLinks:
         """Listens and begins to connect; returns where it listens. Raises CannotListen."""
         try:
             self._listening = socket.create_server(
-                (self._listen.host, self._listen.port), backlog=HALF_OPEN_MAX
+                (self._listen.host, self._listen.port),
+                family=socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET,
+                backlog=HALF_OPEN_MAX,
             )
         except OSError as error:
             raise CannotListen(str(self._listen), error.strerror or str(error)) from None
@@ -230,7 +232,13 @@ class PeerLinks:
         """
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listening)
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of file descriptors, or the peer has gone already: neither may deafen us.
+                self._trace.emit("accept_failed", reason=type(error).__name__)
+                await asyncio.sleep(BACKOFF_FIRST_SECONDS)
+                continue
             if self._half_open >= HALF_OPEN_MAX:
                 connection.close()
                 continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
@@ -89,6 +90,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110  conditions are states of real sockets
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Every test runs on both loops: they differ in how they start TLS and pause."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 @pytest.fixture(autouse=True)
@@ -336,7 +344,7 @@ async def test_R3_half_open_connections_are_limited(monkeypatch: pytest.MonkeyPa
     a, b = make(A), make(B)
     async with running(a):
         silent = [await asyncio.open_connection(a.address.host, a.address.port) for _ in range(2)]
-        await until(lambda: len(a.links._half_open) == 2)
+        await until(lambda: a.links._half_open == 2)
         third, third_writer = await asyncio.open_connection(a.address.host, a.address.port)
         assert await ends(third)
         for _, writer in [*silent, (third, third_writer)]:
@@ -404,6 +412,44 @@ async def test_a_genesis_without_addresses_is_refused() -> None:
     )
     with pytest.raises(BadEndpoint):
         make(A, genesis=bare)
+
+
+async def test_links_over_ipv6() -> None:
+    a = make(A, address=Address("::1", 0))
+    async with running(a):
+        _, writer = await connect(a, tls(B))
+        writer.write((2).to_bytes(4, "big") + b"v6")
+        await until(lambda: a.frames == [(B, b"v6")])
+        writer.close()
+
+
+async def test_a_failed_accept_does_not_deafen(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    real, failures = loop.sock_accept, [OSError(24, "Too many open files")] * 2
+
+    async def accept(listening: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await real(listening)  # type: ignore[arg-type]  # passed through
+
+    a, b = make(A), make(B)
+    monkeypatch.setattr(peer_links, "BACKOFF_FIRST_SECONDS", 0.01)
+    a_loop = LoopWith(loop, accept)
+    monkeypatch.setattr(peer_links.asyncio, "get_running_loop", lambda: a_loop)
+    async with running(a, b):
+        await until(lambda: A in b.links.connected() and B in a.links.connected())
+    assert len(a.trace.of("accept_failed") + b.trace.of("accept_failed")) == 2
+
+
+class LoopWith:
+    """An event loop with another ``sock_accept``; uvloop's own attributes cannot be set."""
+
+    def __init__(self, loop: object, accept: object) -> None:
+        self._loop = loop
+        self.sock_accept = accept
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loop, name)
 
 
 async def test_closing_ends_every_task() -> None:
