@@ -8,10 +8,11 @@ big-endian, so that a scan goes upwards.
 | 0x10 | height | block bytes |
 | 0x11 | height | certified header bytes |
 | 0x12 | height | codec array of receipt bytes |
-| 0x13 | height | undo: what the block overwrote, kept for PROOF_HEIGHTS heights |
+| 0x13 | height | undo: the VALUEs and PAGEs that the block overwrote, PROOF_HEIGHTS - 1 of them |
 | 0x14 | "newest" | codec array [chain id, height, state root] |
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -19,7 +20,7 @@ from typing import TypeAlias
 
 from ledger import codec
 from ledger.contract_api import Column, ContractTable, StateReader
-from ledger.errors import CallerBug, PeerFault, StateDamaged, WorldFault
+from ledger.errors import CallerBug, PeerFault, StateDamaged, WorldFault, WrongCall
 from ledger.execution import BlockResult, genesis_changes
 from ledger.limits import BLOCK_TRANSACTIONS_MAX, PROOF_HEIGHTS, VALID_UNTIL_HEIGHTS_MAX
 from ledger.merkle import state_tree
@@ -35,8 +36,12 @@ _BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META = (bytes([0x10 + i]) for i in range(
 _NEWEST = _META + b"newest"
 _RECEIPTS_BYTES_MAX = BLOCK_TRANSACTIONS_MAX * (RECEIPT_BYTES_MAX + 8)
 _COLUMN = {column: bytes([column]) for column in Column}
-_UNDONE = (Column.VALUE, Column.PAGE, Column.FRONTIER)
-"""Columns whose values are overwritten; entries of logs never are, so a count bounds them."""
+_PROVED = (Column.VALUE, Column.PAGE)
+"""Columns that proofs are made of; what a block overwrites in them is kept."""
+_CACHED = (Column.VALUE, Column.PAGE, Column.FRONTIER)
+"""Columns that are read to be overwritten: a block reads most of the last one's keys again."""
+CACHE_ENTRIES_MAX = 16_384
+"""Values kept in memory, of about 600 bytes: at most 16 MB."""
 _ABSENT = 0xFFFFFFFF
 
 Overwritten: TypeAlias = dict[bytes, bytes | None]
@@ -96,6 +101,8 @@ class LedgerStore:
         """
         self._storage = storage
         self._lock = RLock()
+        self._kept_receipts: tuple[int, tuple[bytes, ...]] = (0, ())
+        self._cache: OrderedDict[bytes, bytes | None] = OrderedDict()
         stored = storage.get(_NEWEST)
         if stored is None:
             self._create(contracts, genesis)
@@ -115,6 +122,7 @@ class LedgerStore:
         changes = genesis_changes(self, contracts, genesis)
         self._state_root = changes.root
         self._storage.write([*_puts(changes.writes), self._newest(Height(0), changes.root)])
+        self._cache.clear()
 
     def _open(self, stored: bytes, genesis: Genesis) -> None:
         chain_id, height, root = codec.array(codec.decode(stored, 128, "newest"), 3, "newest")
@@ -180,6 +188,17 @@ class LedgerStore:
 
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """What became of the block's transactions, in their order; empty if there is no block."""
+        return tuple(Receipt.decode(row) for row in self._encoded_receipts(height))
+
+    def receipt(self, height: int, index: int) -> Receipt:
+        """What became of one transaction; ``executed`` says where it is."""
+        return Receipt.decode(self._encoded_receipts(height)[index])
+
+    def _encoded_receipts(self, height: int) -> tuple[bytes, ...]:
+        # Clients ask for receipts of the newest blocks one by one: the last block is kept.
+        kept = self._kept_receipts
+        if kept[0] == height:
+            return kept[1]
         stored = self._storage.get(_RECEIPTS + _height_bytes(height))
         if stored is None:
             return ()
@@ -188,9 +207,9 @@ class LedgerStore:
             BLOCK_TRANSACTIONS_MAX,
             "receipts",
         )
-        return tuple(
-            Receipt.decode(codec.binary(row, "receipt", RECEIPT_BYTES_MAX)) for row in rows
-        )
+        encoded = tuple(codec.binary(row, "receipt", RECEIPT_BYTES_MAX) for row in rows)
+        self._kept_receipts = (height, encoded)
+        return encoded
 
     def executed(self, transaction_id: bytes) -> tuple[Height, int] | None:
         """Height and index of a transaction; remembered for VALID_UNTIL_HEIGHTS_MAX heights."""
@@ -204,14 +223,28 @@ class LedgerStore:
 
     def get(self, column: Column, key: bytes) -> bytes | None:
         """The newest state's bytes under ``key``, or None."""
+        place = _COLUMN[column] + key
         with self._lock:
-            return self._storage.get(_COLUMN[column] + key)
+            if column not in _CACHED:
+                return self._storage.get(place)
+            if place in self._cache:
+                self._cache.move_to_end(place)
+                return self._cache[place]
+            value = self._storage.get(place)
+            self._remember(place, value)
+            return value
+
+    def _remember(self, place: bytes, value: bytes | None) -> None:
+        self._cache[place] = value
+        self._cache.move_to_end(place)
+        if len(self._cache) > CACHE_ENTRIES_MAX:
+            self._cache.popitem(last=False)
 
     def state_at(self, height: int) -> StateReader:
         """The state after the block of ``height``; raises StateTooOld.
 
-        It stays right while further blocks are committed, for PROOF_HEIGHTS heights. The columns
-        LOG and EXECUTED are the newest ones: take a log's count from its VALUE.
+        It stays right while further blocks are committed, for PROOF_HEIGHTS heights. It has what
+        proofs need, VALUE and PAGE; a log's count in VALUE says which entries it had.
         """
         with self._lock:
             self._check_kept(height)
@@ -268,6 +301,9 @@ class LedgerStore:
         ]
         with self._lock:
             self._storage.write(batch)
+            for column, key, value in result.writes:
+                if column in _CACHED:
+                    self._remember(_COLUMN[column] + key, value)
             self._height, self._state_root = height, result.state_root
             self._parent = block.hash
 
@@ -295,7 +331,7 @@ class LedgerStore:
         return {
             _COLUMN[column] + key: self.get(column, key)
             for column, key, _ in writes
-            if column in _UNDONE
+            if column in _PROVED
         }
 
     def _expired(self, height: int) -> Iterator[Put]:
@@ -333,7 +369,12 @@ class _PastState:
         self._overwritten: Overwritten = {}
 
     def get(self, column: Column, key: bytes) -> bytes | None:
-        """The bytes under ``key`` then, or None; raises StateTooOld once it is not kept."""
+        """The bytes under ``key`` then, or None.
+
+        Raises StateTooOld once it is not kept, WrongCall for columns that are not.
+        """
+        if column not in _PROVED:
+            raise WrongCall(f"state of a past height: column {column.name} is not kept")
         with self._store._lock:
             while self._seen < self._store.height:
                 self._store._check_kept(self._height)

@@ -10,7 +10,7 @@ import pytest
 from contracts.registry import Registry
 from ledger import codec
 from ledger.contract_api import Column
-from ledger.errors import PeerFault, StateDamaged
+from ledger.errors import PeerFault, StateDamaged, WrongCall
 from ledger.execution import BlockResult
 from ledger.limits import PROOF_HEIGHTS, VALID_UNTIL_HEIGHTS_MAX
 from ledger.merkle import log_tree, state_tree
@@ -21,6 +21,7 @@ from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import QuorumCertificate
 from ledger.types.entries import LogRoot
 from nodes.ports import Put, Storage
+from nodes.storage import ledger_store
 from nodes.storage.errors import StorageWriteFailed
 from nodes.storage.ledger_store import (
     HeightUnknown,
@@ -212,6 +213,29 @@ def test_a_past_state_stays_right_while_blocks_are_committed(storage: Storage) -
     extend(store, {b"policy/p": b"last"})
     with pytest.raises(StateTooOld):
         past.get(Column.VALUE, b"policy/p")
+
+
+def test_a_past_state_has_only_what_proofs_need(storage: Storage) -> None:
+    store = opened(storage)
+    extend(store, {}, entries=[b"row"])
+    for column in (Column.FRONTIER, Column.LOG, Column.EXECUTED):
+        with pytest.raises(WrongCall):
+            store.state_at(1).get(column, LOG)
+
+
+def test_the_cache_is_never_wrong(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Four entries: nearly everything is evicted at once, and what stays is overwritten often.
+    monkeypatch.setattr(ledger_store, "CACHE_ENTRIES_MAX", 4)
+    store = opened(storage)
+    for height in range(1, 30):
+        values = {b"policy/%d" % (height * k % 7): b"%d" % height for k in (1, 2, 3)}
+        extend(store, values, entries=[b"row"])
+        for key, value in values.items():
+            assert store.get(Column.VALUE, key) == value
+        for column in (Column.VALUE, Column.PAGE, Column.FRONTIER):
+            for place, value in storage.scan(bytes([column])):
+                assert store.get(column, place[1:]) == value
+    assert len(store._cache) == 4
 
 
 def test_there_is_no_proof_at_height_0(storage: Storage) -> None:
