@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ledger import codec
 from ledger.errors import NotCanonical
 from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX
+from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Hash32, Height, MemberId, View
 from ledger.types.block import Block
 from ledger.types.certificate import (
@@ -118,6 +119,23 @@ def verify_next(
     certified = CertifiedHeader(header, untrusted.certificate)
     verify_certified_header(certified, membership, chain_id)
     return untrusted.block
+
+
+def check_body(block: Block) -> None:
+    """Raises NotCanonical where the transactions are not those of the header.
+
+    Such a body says nothing about the block itself: another sender may have the right one (B7).
+    """
+    root = root_of([leaf_hash(item) for item in block.transactions])
+    if root != block.header.transaction_root:
+        raise NotCanonical("block body", "it does not belong to the header")
+
+
+def decode_body(data: bytes) -> Block:
+    """A block whose body belongs to its header; raises PeerFault."""
+    block = Block.decode(data)
+    check_body(block)
+    return block
 
 
 @dataclass(slots=True)

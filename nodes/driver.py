@@ -58,7 +58,6 @@ from ledger.limits import (
     BLOCK_TRANSACTIONS_MAX,
 )
 from ledger.mempool import AlreadyKnown, Mempool
-from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
 from ledger.state import State
 from ledger.types.block import Block
@@ -110,6 +109,7 @@ class World:
 @dataclass(slots=True)
 class _Peer:
     status: Status = field(default_factory=lambda: Status(Height(0), View(0), True))
+    heard: bool = False
     faults: int = 0
 
 
@@ -252,7 +252,7 @@ class Driver:
             case Channel.BODY_REQUEST:
                 self._serve_body(peer, payload)
             case Channel.BODY:
-                self._step(BodyFound(_whole_block(payload)))
+                self._step(BodyFound(catchup.decode_body(payload)))
             case Channel.TRANSACTIONS:
                 raise NotCanonical("frame", "transactions are verified before they come here")
 
@@ -261,9 +261,9 @@ class Driver:
         if message.height < self.replica.height and not isinstance(message, NewView):
             return
         if isinstance(message, PrePrepare):
-            _check_body(message.block)
+            catchup.check_body(message.block)
         elif isinstance(message, NewView):
-            _check_body(message.proposal.block)
+            catchup.check_body(message.proposal.block)
         self._step(Received(self._verifier.verify(message)))
 
     # -- effects ----------------------------------------------------------------------------
@@ -410,8 +410,18 @@ class Driver:
         return self.replica.step(Applied(block, certificate, self._work_pending()))
 
     def _work_pending(self) -> bool:
+        """Whether a block is due: transactions wait, or the newest block is too old (V6).
+
+        The first block is due at once, because before it nothing can be proved; but a node that
+        hears no quorum yet does not blame the primary for that.
+        """
+        if len(self.mempool) > 0:
+            return True
+        if sum(peer.heard for peer in self.peers.values()) + 1 < self.membership.quorum:
+            return False
         idle = self._world.clock.monotonic_ms() - self._applied_at_ms
-        return len(self.mempool) > 0 or idle >= self._genesis.parameters.empty_block_interval_ms
+        interval = self._genesis.parameters.empty_block_interval_ms
+        return idle >= interval or self._store.height == 0
 
     # -- catch-up ---------------------------------------------------------------------------
 
@@ -419,7 +429,7 @@ class Driver:
         return Status(self._store.height, self.replica.view, self.replica.entered)
 
     def _on_status(self, peer: MemberId, status: Status) -> None:
-        self.peers[peer].status = status
+        self.peers[peer].status, self.peers[peer].heard = status, True
         self._plan.claimed(peer, status.height)
         own = self.replica
         behind = status.view < own.view or (status.view == own.view and not status.entered)
@@ -470,7 +480,7 @@ class Driver:
         block = catchup.verify_next(
             committed, height, self._parent(), self.membership, self.chain_id
         )
-        _check_body(block)
+        catchup.check_body(block)
         try:
             if block.hash not in self._results:
                 self._results[block.hash] = self._execute(block)
@@ -483,16 +493,3 @@ class Driver:
             block = self.replica.body(Hash32(payload))
             if block is not None:
                 self._send(peer, Channel.BODY, block.encoded)
-
-
-def _check_body(block: Block) -> None:
-    """An answer with another body says nothing about the block itself (B7)."""
-    root = root_of([leaf_hash(item) for item in block.transactions])
-    if root != block.header.transaction_root:
-        raise NotCanonical("block body", "it does not belong to the header")
-
-
-def _whole_block(payload: bytes) -> Block:
-    block = Block.decode(payload)
-    _check_body(block)
-    return block

@@ -45,8 +45,8 @@ class ReadableStore(Protocol):
     def certified_header(self, height: int) -> CertifiedHeader:
         """Both of them without the body; raises for a height that has no block."""
 
-    def receipts(self, height: int) -> tuple[Receipt, ...]:
-        """Receipts of a block, in the order of its transactions."""
+    def receipt(self, height: int, index: int) -> Receipt:
+        """Receipt of one transaction of a block."""
 
     def executed(self, transaction_id: Hash32) -> tuple[Height, int] | None:
         """Where a transaction was executed, if it was and is still remembered."""

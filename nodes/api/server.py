@@ -72,7 +72,7 @@ class NodeApi:
             status = "pending" if self.node.pending(transaction_id) else "unknown"
             return {"id": transaction_id.hex(), "status": status}
         height, index = place
-        receipt = self.node.store.receipts(height)[index]
+        receipt = self.node.store.receipt(height, index)
         return {
             "id": transaction_id.hex(),
             "status": "committed",

@@ -69,9 +69,9 @@ def network_create(
 def node_run(config: Annotated[Path, typer.Argument(help="node.toml")]) -> None:
     """Run a validator until SIGTERM or Ctrl-C; logs JSON lines on standard error."""
     with reported_errors():
-        from nodes.cli.run_node import run_until_stopped
         from nodes.config import NodeConfig, load_config
         from nodes.observability.logs import LogSink
+        from nodes.validator import run_until_stopped
 
         loaded = load_config(NodeConfig, config)
         trace = LogSink(loaded.log_level, member=loaded.member, service="node")

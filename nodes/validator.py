@@ -4,12 +4,13 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from contracts.registry import Registry
-from ledger.errors import PeerFault
+from ledger.errors import PeerFault, WorldFault
 from ledger.types.genesis import Genesis
 from nodes.api.http import Problem, peer_certificate, start_site
 from nodes.api.server import create_app
@@ -24,12 +25,22 @@ from nodes.transport.peer_links import PeerLinks
 from nodes.transport.pki import client_context, peer_member, server_context
 
 
+@dataclass(eq=False)
+class NotThisMember(WorldFault):
+    """The configuration and the keys do not belong to a validator of this network."""
+
+    member: str
+    reason: str
+    template = "member {member}: {reason}: check member, genesis and keys_dir in node.toml"
+
+
 @asynccontextmanager
-async def serve_node(config: NodeConfig, trace: TraceSink) -> AsyncIterator[NodeRuntime]:
+async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator[NodeRuntime]:
     """Takes part until the block ends; raises WorldFault where something is missing or taken."""
     async with AsyncExitStack() as stack:
         genesis = load_genesis(config.genesis)
         signer = FileSigner.load(config.consensus_key)
+        _check_member(config, genesis, signer)
         storage = LevelDbStorage(config.ledger_path)
         stack.callback(storage.close)
         store = LedgerStore(storage, Registry(), genesis)
@@ -63,6 +74,14 @@ async def serve_node(config: NodeConfig, trace: TraceSink) -> AsyncIterator[Node
         yield node
 
 
+def _check_member(config: NodeConfig, genesis: Genesis, signer: FileSigner) -> None:
+    index = genesis.membership.index_of(config.member)
+    if index is None:
+        raise NotThisMember(config.member, "it has no vote in the genesis document")
+    if genesis.membership.validators[index].public_key != signer.public_key:
+        raise NotThisMember(config.member, "its consensus key is another than the genesis names")
+
+
 def _safety_store(config: NodeConfig, trace: TraceSink) -> FileSafetyStore | None:
     """The memory of votes, or None: without it this validator only observes (A2)."""
     try:
@@ -92,7 +111,7 @@ async def run_until_stopped(config: NodeConfig, trace: TraceSink) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serve_node(config, trace) as node:
+    async with serve_validator(config, trace) as node:
         node.failed.add_done_callback(lambda _: stopped.set())
         await stopped.wait()
         if node.failed.done():
