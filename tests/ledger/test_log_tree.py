@@ -197,6 +197,13 @@ def bad_inclusions() -> dict[str, tuple[bytes, int, int, list[bytes], bytes]]:
         "index one less": (good, 4, 11, path, root),
         "index one more": (good, 6, 11, path, root),
         "index is the count": (good, 11, 11, path, root),
+        "index past a count that the path outgrows": (
+            entries[1],
+            1,
+            1,
+            [leaves[0]],
+            root_of(leaves[:2]),
+        ),
         "index negative": (good, -1, 11, path, root),
         "count with another shape": (good, 5, 17, path, root),
         "count too small": (good, 5, 5, path, root),
