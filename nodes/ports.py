@@ -32,8 +32,8 @@ class Storage(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The value, checked against its checksum; raises StorageCorrupt."""
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with ``prefix``, in the order of their bytes."""
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix``, from ``start`` on, in the order of their bytes."""
 
     def write(self, batch: Sequence[Put]) -> None:
         """All or nothing, on disk when it returns. Any error poisons the store (L1)."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ledger import codec
+from ledger.codec import Value
 from ledger.crypto.hashing import Tag, hash_tagged, signing_digest
 from ledger.crypto.keys import Signer
 from ledger.primitives import Hash32, KeyId, Nonce, Signature, TimestampMs
@@ -11,6 +13,8 @@ KEY_HEADER = "Yilian-Key"
 TIME_HEADER = "Yilian-Time"
 NONCE_HEADER = "Yilian-Nonce"
 SIGNATURE_HEADER = "Yilian-Signature"
+TARGET_CHARACTERS_MAX = 512
+"""Of a request that is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,34 @@ class RequestStamp:
             NONCE_HEADER: self.nonce.hex(),
             SIGNATURE_HEADER: self.signature.hex(),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A GET request as its signer sent it, to be passed on to whom it also concerns."""
+
+    target: str
+    """Path with its query."""
+    stamp: RequestStamp
+
+    def to_value(self) -> Value:
+        """[target, key id, time, nonce, signature]."""
+        s = self.stamp
+        return (self.target, s.key_id, s.time_ms, s.nonce, s.signature)
+
+    @staticmethod
+    def from_value(value: Value) -> "SignedRequest":
+        """Raises NotCanonical, TooLarge or OutOfRange; the signature is not checked here."""
+        fields = codec.array(value, 5, "signed request")
+        return SignedRequest(
+            codec.text(fields[0], "request target", TARGET_CHARACTERS_MAX),
+            RequestStamp(
+                KeyId(codec.binary(fields[1], "request key", 32)),
+                TimestampMs(codec.uint(fields[2], "request time")),
+                Nonce(codec.binary(fields[3], "request nonce", 16)),
+                Signature(codec.binary(fields[4], "request signature", Signature.SIZE)),
+            ),
+        )
 
 
 def request_digest(

@@ -63,7 +63,10 @@ class RequestAuthenticator:
         d) the key is registered, and valid at block time: 401 request/not-accepted
         e) the signature: 401 request/not-accepted
         """
-        stamp = _stamp(headers)
+        return await self.verify(method, target, stamp_of(headers), body)
+
+    async def verify(self, method: str, target: str, stamp: RequestStamp, body: bytes) -> Caller:
+        """``authenticate`` from b) on, for a stamp that came another way than as headers."""
         now = self._now_ms()
         if abs(now - stamp.time_ms) > REQUEST_AGE_MAX_MS:
             raise Problem(
@@ -98,7 +101,8 @@ class RequestAuthenticator:
         self._seen[used] = now
 
 
-def _stamp(headers: Mapping[str, str]) -> RequestStamp:
+def stamp_of(headers: Mapping[str, str]) -> RequestStamp:
+    """The stamp in a request's headers; raises Problem."""
     try:
         time_text = headers[TIME_HEADER]
         if not (time_text.isascii() and time_text.isdigit() and len(time_text) < 20):

@@ -26,16 +26,16 @@ from ledger.light.records import (
 )
 from ledger.primitives import Hash32, KeyId, MemberId, PatientKey
 from ledger.types.block import Receipt
-from ledger.types.entries import Permission, Row, permission_key, release_log, user_key
-from ledger.types.genesis import UserKey
+from ledger.types.entries import Permission, Row, permission_key, release_log
 from nodes.api.http import ANSWER_BYTES_MAX, Problem
 from nodes.client.http import RequestRefused
 from nodes.client.session import LightSession
+from nodes.client.signing import SignedRequest
 from nodes.client.transactions import ActionRefused
 from nodes.gateway.auth import Caller
 from nodes.ports import TraceSink
 
-PAGE_RECORDS_MAX = 100
+PAGE_RECORDS_MAX = 500
 """De-identified records in one answer."""
 ATTACHMENTS_MAX = 4_096
 _USER_KEY_BYTES_MAX = 1_024
@@ -142,19 +142,23 @@ class DisclosureDesk:
         return codec.encode([bundle.to_value(), keys])
 
     async def read_record(
-        self, caller: Caller, patient: PatientKey, index: int, permission: Hash32
+        self,
+        caller: Caller,
+        patient: PatientKey,
+        index: int,
+        permission: Hash32,
+        signed: SignedRequest,
     ) -> bytes:
         """[kind, disclosure bytes, [attachment, ...]], from here or from the holder.
 
-        What another hospital sends is verified against the row that the own validator proves.
+        The reader's ``signed`` request is passed on, so that the holder checks by itself who
+        asks. What it sends is verified against the row that the own validator proves.
         """
         allowed = await self._permission(permission, caller.key_id, patient)
         listed = _find((await self.session.patient_list(patient))[1], index)
         if listed.row.member == self.member:
             return await self._release(permission, allowed, listed)
-        if caller.user.member != self.member:
-            raise not_available()  # the holder answers only the gateway of the reader's member
-        body = codec.encode([permission, patient, index])
+        body = codec.encode([permission, patient, index, signed.to_value()])
         try:
             answer = await self.ask_holder(listed.row.member, body)
             await self._check(Released.decode(answer), listed, allowed.view)
@@ -170,18 +174,10 @@ class DisclosureDesk:
         return answer
 
     async def release(
-        self, asking: MemberId, permission: Hash32, patient: PatientKey, index: int
+        self, caller: Caller, permission: Hash32, patient: PatientKey, index: int
     ) -> bytes:
-        """The same for the gateway of another member, on behalf of that member's reader."""
-        allowed = await self._permission(permission, None, patient)
-        if allowed.reader_member != asking:
-            raise not_available()
-        found = await self.session.state(user_key(allowed.reader))
-        if found.value is None:
-            raise not_available()
-        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
-        if user.valid_until_ms <= found.header.time_ms:
-            raise not_available()
+        """The same for a reader whose signed request another member's gateway passed on."""
+        allowed = await self._permission(permission, caller.key_id, patient)
         listed = _find((await self.session.patient_list(patient))[1], index)
         if listed.row.member != self.member:
             raise not_available()
@@ -206,14 +202,14 @@ class DisclosureDesk:
         return body
 
     async def _permission(
-        self, permission: Hash32, reader: KeyId | None, patient: PatientKey | None
+        self, permission: Hash32, reader: KeyId, patient: PatientKey | None
     ) -> Permission:
         """The committed permission, if it is the reader's, for this patient, and not expired."""
         found = await self.session.state(permission_key(permission))
         if found.value is None:
             raise not_available()
         allowed = Permission.decode(found.value)
-        if allowed.patient != patient or (reader is not None and allowed.reader != reader):
+        if allowed.patient != patient or allowed.reader != reader:
             raise not_available()
         # The disclosure is committed one height later at the earliest.
         if allowed.expires <= found.header.height:

@@ -242,10 +242,8 @@ class RecordsDb:
 
     def released(self, start: int) -> Iterator[tuple[int, Record]]:
         """Released records that are still current, from index ``start`` of the release log on."""
-        for key, record_id in self._storage.scan(_RELEASED):
+        for key, record_id in self._storage.scan(_RELEASED, _RELEASED + start.to_bytes(8, "big")):
             index = int.from_bytes(key[len(_RELEASED) :], "big")
-            if index < start:
-                continue
             record = self.record(record_id.decode())
             if record is None or record.current is None:
                 continue

@@ -21,7 +21,8 @@ from nodes.api.http import (
     read_json_texts,
 )
 from nodes.client.http import HttpClient, RequestRefused, ServerBusy
-from nodes.gateway.auth import Caller, RequestAuthenticator
+from nodes.client.signing import SignedRequest
+from nodes.gateway.auth import Caller, RequestAuthenticator, stamp_of
 from nodes.gateway.disclosure import PAGE_RECORDS_MAX, DisclosureDesk, not_available
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
@@ -168,7 +169,10 @@ class GatewayApi:
         """``GET /v1/patients/{patient}/records/{index}?permission=``."""
         caller = await self._caller(request)
         index = from_decimal(request.match_info["index"], _INDEX_MAX, "index")
-        answer = await self.desk.read_record(caller, _patient(request), index, _permission(request))
+        signed = SignedRequest(request.raw_path, stamp_of(request.headers))
+        answer = await self.desk.read_record(
+            caller, _patient(request), index, _permission(request), signed
+        )
         return msgpack_answer(answer)
 
     async def deidentified(self, request: web.Request) -> web.Response:
@@ -190,20 +194,35 @@ class GatewayApi:
         return msgpack_answer(answer)
 
     async def release(self, request: web.Request) -> web.Response:
-        """``POST /v1/releases`` by another member's gateway, known by its TLS certificate."""
+        """``POST /v1/releases`` by another member's gateway, known by its TLS certificate.
+
+        It passes on a reader's signed request; that the reader asked for exactly this record is
+        checked here, so that no gateway can ask in the name of a reader who did not.
+        """
         certificate = peer_certificate(request)
         if certificate is None:
             raise Problem(401, "request/no-certificate", "a gateway's TLS certificate is wanted")
-        body = await request.read()
         try:
-            asking = self.peer_member(certificate)
-            fields = codec.array(codec.decode(body, 256, "release"), 3, "release")
+            self.peer_member(certificate)
+        except LedgerError as error:
+            raise Problem(403, "request/no-member", str(error)) from None
+        return msgpack_answer(await self.release_for(await request.read()))
+
+    async def release_for(self, body: bytes) -> bytes:
+        """Answer to [permission, patient, index, signed request] of a gateway that is known."""
+        try:
+            fields = codec.array(codec.decode(body, 1_024, "release"), 4, "release")
             permission = Hash32(codec.binary(fields[0], "release permission", 32))
             patient = PatientKey(codec.binary(fields[1], "release patient", 32))
             index = codec.uint(fields[2], "release index", _INDEX_MAX)
+            signed = SignedRequest.from_value(fields[3])
         except LedgerError as error:
             raise Problem(400, "request/malformed", str(error)) from None
-        return msgpack_answer(await self.desk.release(asking, permission, patient, index))
+        wanted = f"/v1/patients/{patient.hex()}/records/{index}?permission={permission.hex()}"
+        if signed.target != wanted:
+            raise not_available()
+        caller = await self.authenticator.verify("GET", signed.target, signed.stamp, b"")
+        return await self.desk.release(caller, permission, patient, index)
 
     async def _caller(self, request: web.Request, *roles: str) -> Caller:
         """Who signed the request; with ``roles``, one of this hospital that has one of them."""

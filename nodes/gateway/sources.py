@@ -12,10 +12,10 @@ from ledger.light.records import VerifiedRecord
 from ledger.types.entries import Row
 from nodes.api.http import ANSWER_BYTES_MAX
 from nodes.gateway.deidentify import deidentify
-from nodes.gateway.directory_store import DirectoryStore
+from nodes.gateway.directory_store import DirectoryStore, Outcome
 from nodes.gateway.disclosure import RecordAltered, Released, ReleasedPage
 from nodes.gateway.records import Content, Unusable
-from nodes.gateway.records_db import DeidentifiedVersion, Record, RecordsDb, Version
+from nodes.gateway.records_db import Record, RecordsDb, Version
 from nodes.gateway.views import VIEW_VERSIONS, shown_paths
 from nodes.ports import TraceSink
 
@@ -67,8 +67,8 @@ class StoreSource:
         return await asyncio.to_thread(self._released, kind, code, cursor, limit)
 
     def _released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
-        chosen: list[tuple[int, Record, Version, DeidentifiedVersion]] = []
-        after = None
+        chosen: list[tuple[int, Record]] = []
+        following: int | None = None
         for index, record in self._db.released(cursor):
             version = record.current
             if version is None or version.deidentified is None:
@@ -76,38 +76,45 @@ class StoreSource:
             if kind not in ("", version.kind) or code not in ("", version.deidentified.code):
                 continue
             if len(chosen) == limit:
-                after = index
+                following = index
                 break
-            chosen.append((index, record, version, version.deidentified))
-        contents = self._contents([(record.id, version) for _, record, version, _ in chosen])
-        shown = [
-            (index, _deidentified(contents.get(record.id), twin))
-            for index, record, _, twin in chosen
-        ]
-        for index, disclosure in shown:
-            if disclosure is None:
+            chosen.append((index, record))
+        shown = self._deidentified([record for _, record in chosen])
+        page = []
+        for index, record in chosen:
+            if record.id in shown:
+                page.append((index, shown[record.id]))
+            else:
                 self._trace.emit("record_altered", release=index)
-        return ReleasedPage(tuple((i, item) for i, item in shown if item is not None), after)
+        return ReleasedPage(tuple(page), following)
 
-    def _contents(self, wanted: Sequence[tuple[str, Version]]) -> dict[str, Content]:
-        """What can be read of these records, each file read once."""
+    def _deidentified(self, records: Sequence[Record]) -> dict[str, Disclosure]:
+        """What a vendor is shown, by record id; without those that were changed.
+
+        Neighbours in a release are of different patients, so a page is read file by file.
+        """
         places: dict[str, dict[str, Sequence[bytes]]] = {}
-        for record_id, version in wanted:
-            places.setdefault(version.store, {})[record_id] = version.files
-        contents: dict[str, Content] = {}
-        for name, files in places.items():
-            store = self._stores.get(name)
-            outcomes = {} if store is None else store.read_many(files)
-            for record_id, outcome in outcomes.items():
-                if outcome.content is not None:
-                    contents[record_id] = outcome.content
-        return contents
+        for record in records:
+            if record.current is not None:
+                places.setdefault(record.current.store, {})[record.id] = record.current.files
+        outcomes: dict[str, Outcome] = {}
+        for name, wanted in places.items():
+            if name in self._stores:
+                outcomes.update(self._stores[name].read_many(wanted))
+        shown = {}
+        for record in records:
+            outcome = outcomes.get(record.id)
+            disclosure = _disclosed(record.current, outcome.content if outcome else None)
+            if disclosure is not None:
+                shown[record.id] = disclosure
+        return shown
 
 
-def _deidentified(content: Content | None, twin: DeidentifiedVersion) -> Disclosure | None:
-    """What a vendor is shown of a record; None where it is not what was released any more."""
-    made = None if content is None else deidentify(content, twin.year)
-    if made is None:
+def _disclosed(version: Version | None, content: Content | None) -> Disclosure | None:
+    """The whole de-identified record, if its content still gives the released root."""
+    twin = None if version is None else version.deidentified
+    made = None if twin is None or content is None else deidentify(content, twin.year)
+    if twin is None or made is None:
         return None
     commitment = commit_record(made.fields, made.dependencies, twin.secret)
     if commitment.root != twin.root:

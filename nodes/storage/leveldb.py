@@ -63,12 +63,15 @@ class LevelDbStorage:
             raise StorageCorrupt(self._path, str(error)) from None
         return None if stored is None else self._opened(key, stored)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with ``prefix`` as of the first step, in the order of their bytes."""
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix``, from ``start`` on, as of the first step."""
         self._check_usable()
         try:
-            with self._db.iterator(prefix=prefix, verify_checksums=True) as rows:
+            first = max(prefix, start)
+            with self._db.iterator(start=first, verify_checksums=True) as rows:
                 for key, stored in rows:
+                    if not key.startswith(prefix):
+                        break
                     yield key, self._opened(key, stored)
         except (plyvel.Error, OSError) as error:
             raise StorageCorrupt(self._path, str(error)) from None

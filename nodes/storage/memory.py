@@ -18,10 +18,11 @@ class MemoryStorage:
         self._check_open()
         return self._values.get(key)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with ``prefix`` as of this call, in the order of their bytes."""
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix``, from ``start`` on, as of this call."""
         self._check_open()
-        return iter(sorted(item for item in self._values.items() if item[0].startswith(prefix)))
+        chosen = (i for i in self._values.items() if i[0].startswith(prefix) and i[0] >= start)
+        return iter(sorted(chosen))
 
     def write(self, batch: Sequence[Put]) -> None:
         """All or nothing."""

@@ -91,6 +91,7 @@ class Gateway:
     url: str
     desk: DisclosureDesk
     source: MemorySource
+    api: GatewayApi
 
 
 @dataclass
@@ -176,7 +177,7 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
         source,
         {1: GROUP_KEY},
         lambda kind: not shown_paths("resident", kind)(b"/code"),
-        _asks(made, MemberId(member)),
+        _asks(made),
         _check_attachments,
         LogSink("error"),
     )
@@ -191,18 +192,15 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
         lambda certificate: MemberId("nobody"),
     )
     url = await _serve(made.stack, create_app(api, LogSink("error")))
-    made.gateways[member] = Gateway(member, url, desk, source)
+    made.gateways[member] = Gateway(member, url, desk, source, api)
 
 
-def _asks(made: Consortium, asking: MemberId) -> Callable[[MemberId, bytes], Awaitable[bytes]]:
-    """Calls the holder's desk as its server does for a peer whose TLS certificate is checked."""
+def _asks(made: Consortium) -> Callable[[MemberId, bytes], Awaitable[bytes]]:
+    """Calls the holder's interface as its server does for a peer whose certificate is checked."""
 
     async def ask(holder: MemberId, body: bytes) -> bytes:
-        permission, patient, index = codec.decode(body, 256, "release")
         try:
-            return await made.gateways[holder].desk.release(
-                asking, Hash32(permission), PatientKey(patient), index
-            )
+            return await made.gateways[holder].api.release_for(body)
         except Problem as problem:
             raise RequestRefused("POST", problem.status, problem.code, problem.detail) from None
 

@@ -1,18 +1,22 @@
 """The disclosure flow over HTTP: nothing leaves without a committed permission (ACC-1)."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from ledger import codec
+from ledger.codec import Value
 from ledger.errors import LedgerError, PeerFault
 from ledger.light.verify import ListIncomplete
-from ledger.primitives import MemberId, TimestampMs
+from ledger.primitives import Hash32, MemberId, Nonce, TimestampMs
 from ledger.types.entries import ReleaseDisclosed, release_access_log
+from nodes.api.http import Problem
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import HttpClient, RequestRefused
 from nodes.client.records import NoSuchRow
+from nodes.client.signing import SignedRequest, stamp_request
 from nodes.client.transactions import ActionRefused
 from nodes.gateway.disclosure import Released
 from nodes.resident.client import NotBound, ResidentClient
@@ -202,10 +206,13 @@ async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
     honest = desk.ask_holder
 
     async def lying(holder: MemberId, body: bytes) -> bytes:
-        fields = list(codec.decode(body, 256, "release"))
+        released = Released.decode(await honest(holder, body))
         if lie == "other record":
-            fields[2] = 1
-        released = Released.decode(await honest(holder, codec.encode(fields)))
+            _, listed = await desk.session.patient_list(PATIENT)
+            source = two.gateways["hospital-a"].source
+            other = await source.read(1, listed.rows[1].row, "clinical")
+            assert other is not None
+            return other.encode()
         disclosure = released.disclosure
         if lie == "other pixels":
             return replace(released, attachments=(b"pixel5",)).encode()
@@ -225,15 +232,41 @@ async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
     assert "record 0 as hospital-a sent it" in refused.value.detail
 
 
-async def test_the_holder_answers_only_the_gateway_of_the_readers_member(two: Consortium) -> None:
+def passed_on(made: Consortium, user: str, permission: Hash32, index: int = 0) -> list[Value]:
+    """What a gateway passes on for a reader: permission, patient, index, signed request."""
+    target = f"/v1/patients/{PATIENT.hex()}/records/{index}?permission={permission.hex()}"
+    stamp = stamp_request(
+        USERS[user][0],
+        GENESIS.chain_id,
+        "GET",
+        target,
+        b"",
+        time_ms=TimestampMs(made.node.now_ms()),
+        nonce=Nonce(os.urandom(16)),
+    )
+    return [permission, PATIENT, index, SignedRequest(target, stamp).to_value()]
+
+
+async def test_ACC_1_the_holder_checks_by_itself_that_the_reader_asked(two: Consortium) -> None:
     await two.register("hospital-a", PATIENT)
     permission = await (await doctor(two)).request_permission(PATIENT, "TREAT")
-    desk = two.gateways["hospital-a"].desk
-    for member, index in (("hospital-c", 0), ("hospital-b", 5)):
-        with pytest.raises(Exception) as refused:  # noqa: PT011  # compared below
-            await desk.release(MemberId(member), permission, PATIENT, index)
-        assert refused.value.code == "record/not-available"
-    assert Released.decode(await desk.release(MemberId("hospital-b"), permission, PATIENT, 0))
+    api = two.gateways["hospital-a"].api
+    good = passed_on(two, DOCTOR_B, permission)
+    assert Released.decode(await api.release_for(codec.encode(good)))
+    fresh = passed_on(two, DOCTOR_B, permission)
+    refused = {
+        "the same request again": good,
+        "another reader's signature": passed_on(two, "hospital-a/treating", permission),
+        "another index than was signed": [*fresh[:2], 1, fresh[3]],
+        "another permission than was signed": [Hash32(bytes(32)), *fresh[1:]],
+        "a permission that does not exist": passed_on(two, DOCTOR_B, Hash32(bytes(32))),
+        "a record that does not exist": passed_on(two, DOCTOR_B, permission, 5),
+        "a changed nonce": [*fresh[:3], [*fresh[3][:3], bytes(16), fresh[3][4]]],
+    }
+    for name, body in refused.items():
+        with pytest.raises(Problem) as problem:
+            await api.release_for(codec.encode(body))
+        assert problem.value.code in ("record/not-available", "request/not-accepted"), name
 
 
 async def test_releases_needs_a_tls_certificate(two: Consortium) -> None:

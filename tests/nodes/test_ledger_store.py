@@ -319,7 +319,7 @@ class OneWrite:
     def get(self, key: bytes) -> bytes | None:
         return self._inner.get(key)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         return self._inner.scan(prefix)
 
     def write(self, batch: Sequence[Put]) -> None:

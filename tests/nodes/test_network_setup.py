@@ -93,7 +93,7 @@ def test_every_key_on_disk_is_the_one_in_the_genesis(network: Path) -> None:
         assert member.endpoints.node_api == gateway.node_api == f"https://{node.api_listen}"
         assert member.endpoints.gateway == f"https://{gateway.listen}"
     assert len(group_keys) == 1
-    vendor = load_config(VendorConfig, network / "yunzhen" / "vendor.toml")
+    vendor = load_config(VendorConfig, network / "vendor-y" / "vendor.toml")
     signer = FileSigner.load(vendor.user_key("vendor-service"))
     assert users[vendor.member, ("vendor-service",)].public_key == signer.public_key
     assert len(users) == 4 * len(HOSPITAL_ROLES) + 1
@@ -110,7 +110,7 @@ def test_PRIV_1_secrets_are_where_they_belong(network: Path) -> None:
     own = [load_secret(gateway.record_secret) for gateway in gateways(network)]
     assert len(patient) == 1
     assert len(set(own)) == 4
-    assert list((network / "yunzhen").rglob("*.secret")) == []
+    assert list((network / "vendor-y").rglob("*.secret")) == []
     public = (network / "genesis.bin").read_bytes()
     for secret in (*patient, *own):
         assert secret not in public
@@ -137,7 +137,7 @@ def test_K3_the_certificates_are_accepted_for_what_they_are(network: Path) -> No
     files: list[tuple[str, str, TlsFiles]] = []
     files += [(c.member, "node", c.tls) for c in nodes(network)]
     files += [(c.member, "gateway", c.tls) for c in gateways(network)]
-    vendor = load_config(VendorConfig, network / "yunzhen" / "vendor.toml")
+    vendor = load_config(VendorConfig, network / "vendor-y" / "vendor.toml")
     files.append((vendor.member, "vendor", vendor.tls))
     for member, service, tls in files:
         server_context(tls, members, require_client=True)
@@ -220,7 +220,7 @@ def test_a_bad_plan_is_refused(tmp_path: Path, text: str, key: str) -> None:
 
 
 def test_every_key_of_a_written_file_has_a_comment(network: Path) -> None:
-    files = [network / "renhe" / "node.toml", network / "renhe" / "gateway.toml"]
+    files = [network / "hospital-a" / "node.toml", network / "hospital-a" / "gateway.toml"]
     for path, model in zip(files, (NodeConfig, GatewayConfig), strict=True):
         lines = path.read_text("utf-8").splitlines()
         assert set(tomllib.loads(path.read_text("utf-8"))) == set(model.model_fields)
