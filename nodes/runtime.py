@@ -65,7 +65,10 @@ class NodeRuntime:
         safety: SafetyStore | None,
         signer: Signer | None,
         trace: TraceSink,
+        disk_low: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``disk_low`` says that clients' transactions must wait until there is space (L5)."""
+        self._disk_low = disk_low
         self._genesis = genesis
         self._member = member
         self._contracts = contracts
@@ -189,6 +192,10 @@ class NodeRuntime:
 
     async def submit(self, encoded: Sequence[bytes]) -> list[SubmitResult]:
         """Decodes, verifies and admits; one result for each, in order."""
+        if self._disk_low():
+            self._trace.emit("disk_low")
+            advice = "the node's disk is almost full; its operator must free space"
+            return [SubmitResult(None, "refused", MEMPOOL_FULL, advice)] * len(encoded)
         decoded: list[SignedTransaction | PeerFault] = []
         for item in encoded:
             try:

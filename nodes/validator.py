@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from shutil import disk_usage
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -47,7 +48,16 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         safety = _safety_store(config, trace)
         if safety is not None:
             stack.callback(safety.close)
-        node = NodeRuntime(genesis, config.member, Registry(), store, safety, signer, trace)
+        node = NodeRuntime(
+            genesis,
+            config.member,
+            Registry(),
+            store,
+            safety,
+            signer,
+            trace,
+            lambda: disk_usage(config.data_dir).free < config.min_free_bytes,
+        )
         validators = [genesis.member(v.member) for v in genesis.membership.validators]
         anchors = [member for member in validators if member is not None]
         links = PeerLinks(

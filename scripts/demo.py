@@ -19,12 +19,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ledger import codec
 from ledger.errors import LedgerError, PeerFault
 from ledger.light.bundles import LogBundle
 from ledger.light.trust import TrustedChain
 from ledger.light.verify import ListIncomplete
+from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import PatientKey, TimestampMs
-from ledger.types.block import Block
+from ledger.types.block import Block, Receipt
 from ledger.types.transaction import SignedTransaction
 from nodes.client.chain import ChainClient
 from nodes.client.connect import gateway_of
@@ -38,7 +40,7 @@ from nodes.network_setup import NetworkPlan, create_network
 from nodes.resident.client import ResidentClient
 from nodes.signer.key_files import FileSigner, create_private_directory, create_private_key
 from nodes.vendor.client import VendorClient
-from scripts.demo_world import (
+from demo_world import (
     NATIONAL_ID,
     Person,
     change_one_value,
@@ -204,23 +206,16 @@ class Story:
             chain = ChainClient(http)
             height = _number(await chain.status(), "height")
             for at in range(1, height + 1):
-                block = Block.decode(await self._block_bytes(chain, at))
-                for encoded in block.transactions:
-                    signed = SignedTransaction.decode(encoded)
-                    if (signed.body.contract, signed.body.action) != ("index", "register"):
-                        continue
-                    state = await chain.transaction(signed.id)
-                    if state.receipt is not None and state.receipt.ok:
-                        rows += len(signed.body.args[1])  # type: ignore[arg-type]  # it was executed
+                data = await chain.http.get(f"/v1/blocks/{at}")
+                block, _, receipts = codec.decode(data, FRAME_BYTES_MAX, "block")
+                for encoded, receipt in zip(
+                    Block.decode(block).transactions, receipts, strict=True
+                ):
+                    body = SignedTransaction.decode(encoded).body
+                    registers = (body.contract, body.action) == ("index", "register")
+                    if registers and Receipt.decode(receipt).ok:
+                        rows += len(body.args[1])
         return rows
-
-    async def _block_bytes(self, chain: ChainClient, height: int) -> bytes:
-        from ledger import codec
-        from ledger.limits import FRAME_BYTES_MAX
-
-        data = await chain.http.get(f"/v1/blocks/{height}")
-        fields = codec.array(codec.decode(data, FRAME_BYTES_MAX, "block"), 2, "block")
-        return codec.binary(fields[0], "block", FRAME_BYTES_MAX)
 
     # -- 3: a doctor ------------------------------------------------------------------------
 

@@ -45,6 +45,9 @@ class ReadableStore(Protocol):
     def certified_header(self, height: int) -> CertifiedHeader:
         """Both of them without the body; raises for a height that has no block."""
 
+    def encoded_receipts(self, height: int) -> tuple[bytes, ...]:
+        """Receipts of a block as bytes, in the order of its transactions."""
+
     def receipt(self, height: int, index: int) -> Receipt:
         """Receipt of one transaction of a block."""
 

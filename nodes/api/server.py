@@ -125,12 +125,13 @@ class NodeApi:
         return msgpack_answer(self.proofs.log_entry(self._log_key(request), index))
 
     async def block(self, request: web.Request) -> web.Response:
-        """``GET /v1/blocks/{height}``."""
+        """``GET /v1/blocks/{height}``: receipts too, which the header's receipt root proves."""
         height = self._height(request)
         block, certificate = self.node.store.block(height), self.node.store.certificate(height)
         if block is None or certificate is None:
             raise Problem(404, "chain/no-such-height", "no block of that height is committed")
-        return msgpack_answer(codec.encode([block.encoded, certificate.encode()]))
+        receipts = self.node.store.encoded_receipts(height)
+        return msgpack_answer(codec.encode([block.encoded, certificate.encode(), receipts]))
 
     def _log_key(self, request: web.Request) -> bytes:
         """The key, unless it holds a value of another kind than a log."""

@@ -20,8 +20,21 @@ TEXT_CHARACTERS_MAX = 200
 """Longer texts are cut: a log line is no place for documents."""
 LEVELS = ("debug", "info", "warning", "error")
 
-_ALARMS = frozenset({"request_failed", "peer_fault", "storage_failed", "equivocation_refused"})
-_DETAILS = frozenset({"frame_received", "frame_sent", "message_received", "request_answered"})
+_ALARMS = frozenset(
+    {
+        "accept_failed",
+        "block_refused",
+        "disk_low",
+        "equivocation",
+        "observing_only",
+        "peer_fault",
+        "peer_replaced",
+        "record_altered",
+        "request_failed",
+        "stopped",
+    }
+)
+_DETAILS = frozenset({"behind", "committed", "request_answered"})
 
 
 class LogSink:

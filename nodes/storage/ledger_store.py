@@ -188,13 +188,14 @@ class LedgerStore:
 
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """What became of the block's transactions, in their order; empty if there is no block."""
-        return tuple(Receipt.decode(row) for row in self._encoded_receipts(height))
+        return tuple(Receipt.decode(row) for row in self.encoded_receipts(height))
 
     def receipt(self, height: int, index: int) -> Receipt:
         """What became of one transaction; ``executed`` says where it is."""
-        return Receipt.decode(self._encoded_receipts(height)[index])
+        return Receipt.decode(self.encoded_receipts(height)[index])
 
-    def _encoded_receipts(self, height: int) -> tuple[bytes, ...]:
+    def encoded_receipts(self, height: int) -> tuple[bytes, ...]:
+        """The receipts' bytes, over which the header's receipt root is made."""
         # Clients ask for receipts of the newest blocks one by one: the last block is kept.
         kept = self._kept_receipts
         if kept[0] == height:

@@ -16,6 +16,7 @@ from ledger.light.bundles import (
     decode_changes,
 )
 from ledger.light.trust import TrustedChain, advance, trust_genesis
+from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Height, Nonce
 from ledger.types.block import Block, Receipt
 from ledger.types.certificate import CertifiedHeader
@@ -144,7 +145,9 @@ async def test_blocks_headers_and_genesis_are_served_as_they_are(client: TestCli
     await submit(client, signed)
     assert await (await client.get("/v1/genesis")).read() == GENESIS.encode()
     data = await (await client.get("/v1/blocks/1")).read()
-    block, certificate = codec.decode(data, 10**6, "answer")
+    block, certificate, receipts = codec.decode(data, 10**6, "answer")
+    root = root_of([leaf_hash(receipt) for receipt in receipts])
+    assert Block.decode(block).header.receipt_root == root
     assert Block.decode(block).transactions == (signed.encoded,)
     header = CertifiedHeader.decode(await (await client.get("/v1/headers/1")).read())
     assert header.certificate.encode() == certificate

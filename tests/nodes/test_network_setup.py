@@ -68,7 +68,6 @@ def test_the_demonstration_network_is_complete(network: Path) -> None:
             "keys",
             "node-data",
             "node.toml",
-            "records",
         }
         assert load_genesis(config.genesis).chain_id == genesis.chain_id
 

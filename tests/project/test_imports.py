@@ -63,7 +63,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),
     ("nodes.runtime", "nodes.network_setup"),
-    ("nodes.local_network",),
+    ("nodes.validator", "nodes.local_network"),
     ("nodes.cli",),
 )
 """Lowest rank first. An entry is a module, or a package for all that is in it."""
