@@ -240,10 +240,10 @@ async def test_PRIV_1_an_unforeseen_failure_tells_and_logs_no_text(
 def test_P4_log_lines_are_json_and_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     sink = LogSink("info", member="hospital-a")
     sink.emit("block_committed", height=3, note="x" * 1000)
-    sink.emit("frame_sent", size=1)
+    sink.emit("request_answered", size=1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1  # chatter is written at level debug only
     line = json.loads(lines[0])
     assert (line["event"], line["height"], line["member"]) == ("block_committed", 3, "hospital-a")
     assert len(line["note"]) == 200
-    assert sink.counts == {"block_committed": 1, "frame_sent": 1}
+    assert sink.counts == {"block_committed": 1, "request_answered": 1}
