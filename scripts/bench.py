@@ -35,8 +35,8 @@ from nodes.network_setup import create_network, numbered_plan
 from nodes.signer.key_files import FileSigner
 
 PATIENTS = 2_000
-SEALED_BYTES = 130
-"""Length of the sealed metadata of a typical FHIR record (nonce, tag, kind, code, time, path)."""
+SEALED_BYTES = 156
+"""Length of the sealed metadata of nearly every record: 128 padded bytes, nonce and tag."""
 BODY_BYTES_MAX = 240 * 1024
 WAIT_MS = 20_000
 

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ledger import codec
 from ledger.crypto.keys import PublicKey, load_public_key
-from ledger.errors import CallerBug, OutOfRange, PeerFault, TooLarge
+from ledger.errors import CallerBug, NotCanonical, OutOfRange, PeerFault, TooLarge
 from ledger.limits import SEALED_BYTES_MAX
 from ledger.primitives import Hash32, MemberId, PatientKey
+from ledger.types.terms import NUMBER_OF, TERMS
 
 GROUP_KEY_BYTES = 32
 SEALING_NONCE_BYTES = 12
@@ -66,11 +67,14 @@ class Metadata:
     """National index number, where there is one."""
 
     def encode(self) -> bytes:
-        """[kind, code system, code, effective, locator, national index or nil]."""
+        """[kind, code system, code, effective, locator, national index or nil].
+
+        Kind and code system are their numbers in TERMS, where they have one.
+        """
         return codec.encode(
             [
-                self.kind,
-                self.code_system,
+                NUMBER_OF.get(self.kind, self.kind),
+                NUMBER_OF.get(self.code_system, self.code_system),
                 self.code,
                 self.effective,
                 self.locator,
@@ -82,9 +86,19 @@ class Metadata:
     def decode(data: bytes) -> "Metadata":
         """Raises NotCanonical or TooLarge."""
         fields = codec.array(codec.decode(data, METADATA_BYTES_MAX, "metadata"), 6, "metadata")
-        kind, system, code, effective, locator = (_text(item) for item in fields[:5])
+        kind, system = (_term(item) for item in fields[:2])
+        code, effective, locator = (_text(item) for item in fields[2:5])
         index = None if fields[5] is None else _text(fields[5])
         return Metadata(kind, system, code, effective, locator, index)
+
+
+def _term(value: codec.Value) -> str:
+    if isinstance(value, int):
+        return TERMS[codec.uint(value, "metadata term", len(TERMS) - 1)]
+    text = _text(value)
+    if text in NUMBER_OF:
+        raise NotCanonical("metadata", "a term that has a number is written as text")
+    return text
 
 
 def _text(value: codec.Value) -> str:

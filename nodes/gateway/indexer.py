@@ -38,7 +38,7 @@ from nodes.gateway.records_db import (
 IN_FLIGHT_MAX = 8
 """Transactions submitted and not yet settled: keeps the chain busy while records are read."""
 METADATA_BLOCK_BYTES = 64
-METADATA_BYTES_MIN = 192
+METADATA_BYTES_MIN = 128
 """Metadata are padded to these, so that a row's length does not tell its kind (PRIV-2)."""
 _ROW_BYTES_EXTRA = 80
 _TRANSACTION_BYTES_EXTRA = 512

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import codec
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag, hash_tagged, preimage, signing_digest
 from ledger.crypto.keys import (
@@ -21,6 +22,7 @@ from ledger.crypto.keys import (
 from ledger.crypto.sealing import Metadata, SealBroken, WrongKeySize
 from ledger.errors import BadSignature, NotCanonical, OutOfRange, PeerFault, TooLarge
 from ledger.primitives import Hash32, PatientKey
+from ledger.types.terms import TERMS
 from tests.vectors import fixed
 from tests.vectors.fixed import GROUP_KEY, ORDER, FixedSigner
 
@@ -281,3 +283,16 @@ def test_unsealing_any_bytes_is_a_peers_fault(data: bytes) -> None:
     ):
         with pytest.raises(PeerFault):
             call()
+
+
+def test_B1_a_term_of_the_table_has_one_form() -> None:
+    assert len(set(TERMS)) == len(TERMS)
+    metadata = Metadata("Observation", "http://loinc.org", "4548-4", "", "Observation/1", None)
+    fields = codec.decode(metadata.encode(), 1_000, "metadata")
+    assert fields[:2] == (TERMS.index("Observation"), TERMS.index("http://loinc.org"))
+    assert Metadata.decode(metadata.encode()) == metadata
+    for changed in (["Observation", *fields[1:]], [len(TERMS), *fields[1:]]):
+        with pytest.raises(PeerFault):
+            Metadata.decode(codec.encode(changed))
+    rare = Metadata("Basic", "http://example.org/codes", "a", "", "Basic/1", None)
+    assert Metadata.decode(rare.encode()) == rare

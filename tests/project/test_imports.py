@@ -15,7 +15,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.errors", "ledger.limits", "ledger.quorum"),
     ("ledger.primitives",),
     ("ledger.codec", "ledger.crypto.hashing"),
-    ("ledger.crypto.keys", "ledger.merkle.log_tree"),
+    ("ledger.crypto.keys", "ledger.merkle.log_tree", "ledger.types.terms"),
     ("ledger.crypto.sealing", "ledger.merkle.proof"),
     # ledger: wire types
     ("ledger.types.block", "ledger.types.entries"),
