@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ledger.errors import OutOfRange, PeerFault, WorldFault
-from ledger.limits import ROOTS_PER_RELEASE_MAX, ROWS_PER_TRANSACTION_MAX
+from ledger.limits import ROWS_PER_TRANSACTION_MAX
 from ledger.primitives import MemberId
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis
 from nodes.transport.peer_links import Address
@@ -151,8 +151,6 @@ class StoreConfig(Model):
 class ReleaseConfig(Model):
     """How de-identified roots are released."""
 
-    roots_max: Annotated[int, Field(ge=1, le=ROOTS_PER_RELEASE_MAX)] = ROOTS_PER_RELEASE_MAX
-    """Roots in one release transaction."""
     enabled: bool = True
     """Whether this hospital releases de-identified records at all."""
 
@@ -185,11 +183,6 @@ class GatewayConfig(_Service):
         return self.keys_dir / PATIENT_SECRET
 
     @property
-    def record_secret(self) -> Path:
-        """This hospital's own secret, from which those of its records are derived."""
-        return self.keys_dir / RECORD_SECRET
-
-    @property
     def tls(self) -> TlsFiles:
         """Certificate and key of the gateway."""
         return self._tls("gateway")
@@ -208,7 +201,6 @@ SAFETY_NAME = "safety.log"
 CONSENSUS_KEY = "consensus.pem"
 SEALING_KEY = "sealing.pem"
 PATIENT_SECRET = "patient-key.secret"  # noqa: S105  a file's name
-RECORD_SECRET = "records.secret"  # noqa: S105  a file's name
 
 
 def user_key_name(role: str) -> str:

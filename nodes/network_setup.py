@@ -216,7 +216,6 @@ class _Builder:
         consensus = create_private_key(keys / config.CONSENSUS_KEY)
         sealing = create_private_key(keys / config.SEALING_KEY)
         write_private_file(keys / config.PATIENT_SECRET, self._patient_secret)
-        write_private_file(keys / config.RECORD_SECRET, os.urandom(SECRET_BYTES))
         recipient = encode_public_key(sealing.public_key())
         wrapped = wrap_group_key(
             self._group_key,
@@ -390,8 +389,6 @@ log_level = "info"
 [release]
 # Whether de-identified roots are released to vendors.
 enabled = true
-# Roots in one release, 1 to 1000; at least the network's k patients are needed in each.
-roots_max = 1000
 
 # One table for each place where records lie.
 [[stores]]

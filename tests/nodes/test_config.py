@@ -1,5 +1,6 @@
 """Configuration errors name file, key, value and what to do."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,15 @@ from nodes.config import (
     ConfigInvalid,
     FileUnusable,
     GatewayConfig,
+    Model,
     NodeConfig,
+    ReleaseConfig,
     VendorConfig,
     load_config,
     load_genesis,
 )
 from nodes.transport.peer_links import Address
+from tests.project.tree import modules
 from tests.vectors import fixed
 
 NODE = """
@@ -118,8 +122,7 @@ def test_each_missing_key_of_a_node_is_named(tmp_path: Path, key: str) -> None:
         ("[[stores]]", "rows_per_transaction = 0\n[[stores]]", "rows_per_transaction"),
         ("[[stores]]", "rows_per_transaction = 201\n[[stores]]", "rows_per_transaction"),
         ("[[stores]]", "national_id_systems = []\n[[stores]]", "national_id_systems"),
-        ("[[stores]]", "[release]\nroots_max = 0\n[[stores]]", "release.roots_max"),
-        ("[[stores]]", "[release]\nroots_max = 1001\n[[stores]]", "release.roots_max"),
+        ("[[stores]]", "[release]\nroots_max = 9\n[[stores]]", "release.roots_max"),
     ],
 )
 def test_each_bad_key_of_a_gateway_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:
@@ -151,3 +154,15 @@ def test_a_genesis_file(tmp_path: Path) -> None:
         (tmp_path / "genesis.bin").write_bytes(bad)
         with pytest.raises(FileUnusable):
             load_genesis(tmp_path / "genesis.bin")
+
+
+@pytest.mark.parametrize("model", [NodeConfig, GatewayConfig, VendorConfig, ReleaseConfig])
+def test_every_key_and_every_file_has_an_effect(model: type[Model]) -> None:
+    used = {
+        node.attr
+        for module in modules("nodes").values()
+        for node in ast.walk(module.syntax)
+        if isinstance(node, ast.Attribute)
+    }
+    properties = {n for n, v in vars(model).items() if isinstance(v, property)}
+    assert set(model.model_fields) | properties <= used
