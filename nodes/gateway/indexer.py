@@ -21,7 +21,7 @@ from ledger.limits import ROWS_PER_TRANSACTION_MAX, TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32, PatientKey
 from nodes.gateway.deidentify import RULES_VERSION, deidentify
 from nodes.gateway.directory_store import DirectoryStore, shown_name
-from nodes.gateway.outbox import Outbox
+from nodes.gateway.outbox import IN_FLIGHT_MAX, Outbox
 from nodes.gateway.records import Content, Found, Problem, Unusable
 from nodes.gateway.records_db import (
     REGISTER,
@@ -35,8 +35,6 @@ from nodes.gateway.records_db import (
     Version,
 )
 
-IN_FLIGHT_MAX = 8
-"""Transactions submitted and not yet settled: keeps the chain busy while records are read."""
 METADATA_BLOCK_BYTES = 64
 METADATA_BYTES_MIN = 128
 """Metadata are padded to these, so that a row's length does not tell its kind (PRIV-2)."""

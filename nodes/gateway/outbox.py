@@ -65,6 +65,10 @@ class Submitter(Protocol):
         """All entries of a log and the height of the header that proves them complete."""
 
 
+IN_FLIGHT_MAX = 8
+"""Transactions submitted and not yet settled: keeps the chain busy while records are read."""
+
+
 @dataclass(eq=False)
 class OutcomeUnknown(WorldFault):
     """The network did not say in time what became of a transaction; it stays in the outbox."""

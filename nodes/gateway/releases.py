@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ledger.limits import ROOTS_PER_RELEASE_MAX
 from ledger.primitives import PatientKey
-from nodes.gateway.outbox import Outbox
-from nodes.gateway.records_db import PUBLISH, RecordsDb, Waiting
+from nodes.gateway.outbox import IN_FLIGHT_MAX, Outbox
+from nodes.gateway.records_db import PUBLISH, OutboxItem, RecordsDb, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,17 @@ class Releases:
         await self._outbox.settle_all()
         waiting = await asyncio.to_thread(lambda: list(self._db.waiting()))
         batches = await asyncio.to_thread(plan_batches, waiting, self._k)
-        done = [batch for batch in batches if await self._publish(batch)]
-        released = sum(map(len, done))
-        return ReleaseSummary(len(done), released, len(waiting) - released)
+        released = published = 0
+        for first in range(0, len(batches), IN_FLIGHT_MAX):
+            part = batches[first : first + IN_FLIGHT_MAX]
+            sent = [(batch, await self._send(batch)) for batch in part]
+            for batch, item in sent:
+                if (await self._outbox.settle(item)).ok:
+                    published += 1
+                    released += len(batch)
+        return ReleaseSummary(published, released, len(waiting) - released)
 
-    async def _publish(self, batch: Sequence[Waiting]) -> bool:
+    async def _send(self, batch: Sequence[Waiting]) -> OutboxItem:
         roots = tuple(item.root for item in batch)
         ids = [item.record_id for item in batch]
-        item = await self._outbox.send(PUBLISH, (roots,), ids, ())
-        return (await self._outbox.settle(item)).ok
+        return await self._outbox.send(PUBLISH, (roots,), ids, ())
