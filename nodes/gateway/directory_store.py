@@ -103,7 +103,8 @@ class DirectoryStore:
 
     def _files(self) -> Iterator[_File | Problem]:
         root = os.fsencode(self._root)
-        for directory, folders, names in os.walk(root):
+        closed: list[OSError] = []
+        for directory, folders, names in os.walk(root, onerror=closed.append):
             folders.sort()
             for name in sorted(names):
                 yield self._classify(os.path.relpath(os.path.join(directory, name), root))
@@ -111,6 +112,9 @@ class DirectoryStore:
                 relative = os.path.relpath(os.path.join(directory, name), root)
                 if os.path.islink(os.path.join(directory, name)) and not self._inside(relative):
                     yield Problem(shown_name(relative), 0, "link-outside")
+        for error in closed:
+            relative = os.path.relpath(error.filename, root)
+            yield Problem(shown_name(relative), 0, "cannot-list")
 
     def _classify(self, name: bytes) -> _File | Problem:
         path = Path(os.fsdecode(name))
@@ -119,6 +123,8 @@ class DirectoryStore:
         if path.suffix == ".gz" and kind == "dicom":
             kind = None
         try:
+            if os.path.islink(self._root / path) and not os.path.exists(self._root / path):
+                raise Unusable("broken-link")
             resolved = self._resolved(name)
             if kind is None and not path.suffix.strip(".0123456789") and dicom.is_dicom(resolved):
                 kind = "dicom"

@@ -31,6 +31,8 @@ from nodes.gateway.records import Content, PatientIdentifier, Unusable
 
 RESOURCE_DEPTH_MAX = 32
 """Nesting of one resource; real ones stay under 12."""
+PARSED_BYTES_MAX = 96 * 1024 * 1024
+"""Memory of the values of one document: 16 MB of ``{},{},`` would take half a gigabyte."""
 LEFT_OUT = frozenset({"id", "meta", "text"})
 """Top-level elements that servers rewrite; they are not content (decision 9)."""
 BUNDLE_TYPES = frozenset({"batch", "collection", "document", "message", "searchset", "transaction"})
@@ -75,11 +77,19 @@ _DECODER = json.JSONDecoder(
 )
 
 
+def _parsed_bytes(data: bytes) -> int:
+    """At most so much memory its values take: what little text can open and separate many of."""
+    return 200 * data.count(b"{") + 72 * data.count(b"[") + 72 * data.count(b",")
+
+
 def parse_json(data: bytes) -> Json:
     """The JSON value of ``data``: UTF-8 with or without a BOM, no member twice, no NaN.
 
-    Raises Unusable: empty-file, not-utf8, not-json, duplicate-name, number, nested-too-deep.
+    Raises Unusable: empty-file, not-utf8, not-json, duplicate-name, number, nested-too-deep,
+    file-too-large.
     """
+    if _parsed_bytes(data) > PARSED_BYTES_MAX:
+        raise Unusable("file-too-large")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

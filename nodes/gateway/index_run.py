@@ -11,9 +11,6 @@ from nodes.gateway.records_db import RecordsDb
 from nodes.gateway.releases import Releases, ReleaseSummary
 from nodes.gateway.server import Report
 
-PROBLEMS_SHOWN_MAX = 20_000
-"""Problems listed one by one in a report; all of them are counted."""
-
 
 @dataclass(frozen=True, slots=True)
 class IndexRun:
@@ -56,7 +53,6 @@ def _progress(at: Progress) -> Report:
 
 
 def _summary(summary: IndexSummary, released: ReleaseSummary) -> Report:
-    listed = summary.problems[:PROBLEMS_SHOWN_MAX]
     return {
         "phase": "done",
         "files": summary.files,
@@ -66,10 +62,11 @@ def _summary(summary: IndexSummary, released: ReleaseSummary) -> Report:
         "superseded": summary.superseded,
         "withdrawn": summary.withdrawn,
         "missing": summary.missing,
-        "problems": len(summary.problems),
+        "problems": summary.problems,
         "problems_by_reason": summary.problems_by_reason,
         "problem_list": [
-            {"file": p.file, "position": p.position, "code": p.code, "text": p.text} for p in listed
+            {"file": p.file, "position": p.position, "code": p.code, "text": p.text}
+            for p in summary.problems_listed
         ],
         "released": released.released,
         "release_batches": released.batches,

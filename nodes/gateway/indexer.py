@@ -35,6 +35,8 @@ from nodes.gateway.records_db import (
     Version,
 )
 
+PROBLEMS_LISTED_MAX = 20_000
+"""Problems kept one by one: a file of broken lines has millions of them."""
 METADATA_BLOCK_BYTES = 64
 METADATA_BYTES_MIN = 128
 """Metadata are padded to these, so that a row's length does not tell its kind (PRIV-2)."""
@@ -78,12 +80,10 @@ class IndexSummary:
     """Rows marked entered in error because the record is of another patient now."""
     missing: int
     """Records on chain that no store showed in this run."""
-    problems: tuple[Problem, ...]
-
-    @property
-    def problems_by_reason(self) -> dict[str, int]:
-        """Reason code to how many."""
-        return dict(sorted(Counter(problem.code for problem in self.problems).items()))
+    problems: int
+    problems_by_reason: dict[str, int]
+    problems_listed: tuple[Problem, ...]
+    """The first of them; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,17 @@ class _Run:
     records: int = 0
     unchanged: int = 0
     done: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    listed: list[Problem] = field(default_factory=list)
     seen: dict[str, tuple[bytes, Hash32]] = field(default_factory=dict)
     """Record id to secret and root of what was read first."""
     moved: list[_Prepared] = field(default_factory=list)
+
+    def count(self, problem: Problem) -> None:
+        """Counts a problem, and lists it while there is room."""
+        self.reasons[problem.code] += 1
+        if len(self.listed) < PROBLEMS_LISTED_MAX:
+            self.listed.append(problem)
 
 
 def padded(metadata: Metadata) -> bytes:
@@ -172,7 +179,9 @@ class Indexer:
             superseded=run.done[SUPERSEDE],
             withdrawn=run.done[WITHDRAW],
             missing=missing,
-            problems=tuple(run.problems),
+            problems=run.reasons.total(),
+            problems_by_reason=dict(sorted(run.reasons.items())),
+            problems_listed=tuple(run.listed),
         )
 
     def _missing(self, run: _Run) -> int:
@@ -196,9 +205,10 @@ class Indexer:
         if receipt.ok:
             run.done[item.kind] += len(batch)
         else:
-            run.problems.extend(_problem(prepared.found, receipt.code) for prepared in batch)
+            for prepared in batch:
+                run.count(_problem(prepared.found, receipt.code))
         committed = run.done[REGISTER] + run.done[SUPERSEDE]
-        self._progress(Progress(run.records, committed, len(run.problems)))
+        self._progress(Progress(run.records, committed, run.reasons.total()))
 
     def _args(self, batch: Sequence[_Prepared]) -> tuple[Value, ...]:
         kind, record = batch[0].kind, batch[0].record
@@ -235,14 +245,14 @@ class Indexer:
             for item in store.scan():
                 if isinstance(item, Problem):
                     run.files.add(item.file)
-                    run.problems.append(item)
+                    run.count(item)
                     continue
                 run.records += 1
                 run.files.update(shown_name(name) for name in item.files)
                 try:
                     prepared = self._consider(store, item, run)
                 except Unusable as problem:
-                    run.problems.append(_problem(item, problem.code))
+                    run.count(_problem(item, problem.code))
                 else:
                     if prepared is not None:
                         yield prepared

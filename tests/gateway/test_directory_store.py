@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,29 @@ def test_links_out_of_the_store_are_not_followed(tmp_path: Path) -> None:
         with pytest.raises(Unusable) as caught:
             store(root).read([name], "Patient/p1")
         assert caught.value.code == "link-outside"
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "good.json", patient(1))
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    (tmp_path / "lost.json").symlink_to("absent.json")
+    (tmp_path / "self").symlink_to(".")
+    found, problems = scan(tmp_path)
+    assert found == ["Patient/p1"]
+    assert problems == [("loop.json", 0, "broken-link"), ("lost.json", 0, "broken-link")]
+
+
+def test_a_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    assert scan(tmp_path / "absent") == ([], [(".", 0, "cannot-list")])
+    write(tmp_path, "good.json", patient(1))
+    # A path that is too long cannot be opened even by root, whom permissions do not stop.
+    with chdir(tmp_path):
+        for _ in range(20):
+            Path("d" * 250).mkdir()
+            os.chdir("d" * 250)
+    found, problems = scan(tmp_path)
+    assert found == ["Patient/p1"]
+    assert [code for _, _, code in problems] == ["cannot-list"]
 
 
 def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

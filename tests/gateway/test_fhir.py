@@ -55,6 +55,7 @@ def reason(call, *args) -> str:
         (b'{"a": "\xed\xa0\x80"}', "not-utf8"),
         (b"[" * 100_000, "nested-too-deep"),
         (b'{"a":' * 100_000, "nested-too-deep"),
+        (b"[" + b"{}," * 500_000 + b"1]", "file-too-large"),
     ],
 )
 def test_json_that_is_refused(data: bytes, code: str) -> None:

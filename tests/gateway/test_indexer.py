@@ -6,6 +6,7 @@ import pytest
 
 from ledger.commitment import verify_disclosure
 from ledger.crypto.sealing import Metadata, patient_key, row_key, unseal
+from nodes.gateway import indexer
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.disclosure import RecordAltered
 from nodes.gateway.indexer import Indexer, IndexKeys, IndexSummary, padded
@@ -67,7 +68,7 @@ def hospital(tmp_path: Path) -> Hospital:
 
 async def test_a_second_run_finds_everything_unchanged(hospital: Hospital) -> None:
     first = await hospital.index()
-    assert (first.records, first.indexed, first.problems) == (16, 16, ())
+    assert (first.records, first.indexed, first.problems) == (16, 16, 0)
     hospital.restart()
     second = await hospital.index()
     assert (second.indexed, second.unchanged, second.missing) == (0, 16, 0)
@@ -172,7 +173,7 @@ async def test_a_record_of_another_patient_is_withdrawn_and_registered_anew(
 async def test_duplicates_are_named_and_told_from_conflicts(hospital: Hospital) -> None:
     write(hospital.root, "x.json", observation(0, 0), observation(1, 0, "9.99"))
     summary = await hospital.index()
-    assert [(p.file, p.position, p.code) for p in summary.problems] == [
+    assert [(p.file, p.position, p.code) for p in summary.problems_listed] == [
         ("x.json", 1, "duplicate"),
         ("x.json", 2, "conflicting-duplicate"),
     ]
@@ -262,3 +263,13 @@ def _root(hospital: Hospital, record_id: str) -> bytes:
     assert record is not None
     assert record.current is not None
     return record.current.root
+
+
+async def test_problems_beyond_the_list_are_still_counted(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "PROBLEMS_LISTED_MAX", 2)
+    (hospital.root / "broken.ndjson").write_text("{\n" * 5)
+    summary = await hospital.index()
+    assert (summary.problems, summary.problems_by_reason) == (5, {"not-json": 5})
+    assert [problem.position for problem in summary.problems_listed] == [1, 2]
