@@ -16,6 +16,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo_world import (
+    NATIONAL_ID,
+    Person,
+    change_one_value,
+    direct_identifiers,
+    has_study,
+    identifier_pattern,
+    lay_out_records,
+    shared_people,
+)
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -40,16 +50,6 @@ from nodes.network_setup import NetworkPlan, create_network
 from nodes.resident.client import ResidentClient
 from nodes.signer.key_files import FileSigner, create_private_directory, create_private_key
 from nodes.vendor.client import VendorClient
-from demo_world import (
-    NATIONAL_ID,
-    Person,
-    change_one_value,
-    direct_identifiers,
-    has_study,
-    identifier_pattern,
-    lay_out_records,
-    shared_people,
-)
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = ROOT / "network-configs" / "demo.toml"

@@ -25,6 +25,8 @@ BUNDLE_BYTES_MAX = 128 * 1024 * 1024
 MEMBERSHIP_CHANGES_MAX = 4_096
 CHANGES_BYTES_MAX = 32 * 1024 * 1024
 """Membership changes of one answer."""
+PAGE_ENTRIES_MAX = 1_000
+"""Entries of one page, each with its path."""
 INCLUSION_PATH_MAX = 64
 """A log counts at most 2^64 entries."""
 
@@ -85,6 +87,27 @@ class LogEntryBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class LogEntriesBundle:
+    """Some entries of one log, each with its place, under one state proof."""
+
+    state: StateBundle
+    items: tuple[tuple[int, bytes, tuple[Hash32, ...]], ...]
+    """Index, entry and inclusion path (leaf side first) of each, by rising index."""
+
+    def entry(self, number: int) -> LogEntryBundle:
+        """The proof of one of them alone, to be kept or passed on."""
+        return LogEntryBundle(self.state, *self.items[number])
+
+    def to_value(self) -> Value:
+        """["log-entries", certified header, key, value, proof, [[index, entry, [hash]], ...]]."""
+        return ("log-entries", *_state_fields(self.state), self.items)
+
+    def encode(self) -> bytes:
+        """Canonical bytes of ``to_value``."""
+        return codec.encode(self.to_value())
+
+
+@dataclass(frozen=True, slots=True)
 class MembershipChange:
     """A certified header whose ``next_membership`` is the hash of ``membership``."""
 
@@ -100,7 +123,7 @@ class MembershipChange:
         return codec.encode(self.to_value())
 
 
-Bundle: TypeAlias = StateBundle | LogBundle | LogEntryBundle | MembershipChange
+Bundle: TypeAlias = StateBundle | LogBundle | LogEntryBundle | LogEntriesBundle | MembershipChange
 
 
 def decode_bundle(data: bytes) -> Bundle:
@@ -135,6 +158,8 @@ def bundle_from_value(value: Value) -> Bundle:
         return LogBundle(_state(fields), tuple(_entry(entry) for entry in entries))
     if kind == "log-entry":
         return _log_entry(codec.array(value, 8, "log-entry bundle"))
+    if kind == "log-entries":
+        return _log_entries(codec.array(value, 6, "log-entries bundle"))
     if kind == "membership-change":
         return _membership_change(value)
     raise NotCanonical("proof bundle", "unknown kind")
@@ -158,11 +183,22 @@ def _log_entry(fields: tuple[Value, ...]) -> LogEntryBundle:
     state = _state(fields)
     if state.value is None:
         raise NotCanonical("log-entry bundle", "an entry of a log that is absent")
-    path = codec.array_up_to(fields[7], INCLUSION_PATH_MAX, "inclusion path")
-    return LogEntryBundle(
-        state,
-        codec.uint(fields[5], "entry index"),
-        _entry(fields[6]),
+    return LogEntryBundle(state, *_item(fields[5:]))
+
+
+def _log_entries(fields: tuple[Value, ...]) -> LogEntriesBundle:
+    items = codec.array_up_to(fields[5], PAGE_ENTRIES_MAX, "log entries")
+    return LogEntriesBundle(
+        _state(fields), tuple(_item(codec.array(item, 3, "log entry")) for item in items)
+    )
+
+
+def _item(fields: tuple[Value, ...]) -> tuple[int, bytes, tuple[Hash32, ...]]:
+    """Index, entry and inclusion path."""
+    path = codec.array_up_to(fields[2], INCLUSION_PATH_MAX, "inclusion path")
+    return (
+        codec.uint(fields[0], "entry index"),
+        _entry(fields[1]),
         tuple(Hash32(codec.binary(item, "inclusion path", 32)) for item in path),
     )
 

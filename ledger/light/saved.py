@@ -17,6 +17,7 @@ from ledger.light.bundles import (
     CHANGES_BYTES_MAX,
     STATE_KEY_BYTES_MAX,
     LogBundle,
+    LogEntriesBundle,
     LogEntryBundle,
     MembershipChange,
     StateBundle,
@@ -103,8 +104,8 @@ class SavedProof:
         if fields[0] != "saved-proof":
             raise NotCanonical("saved proof", "another kind of file")
         bundle = decode_bundle(codec.binary(fields[3], "saved bundle", BUNDLE_BYTES_MAX))
-        if isinstance(bundle, MembershipChange):
-            raise NotCanonical("saved proof", "a membership change proves no content")
+        if isinstance(bundle, MembershipChange | LogEntriesBundle):
+            raise NotCanonical("saved proof", "it holds one value, one list or one entry")
         return SavedProof(
             Hash32(codec.binary(fields[1], "saved chain id", 32)),
             changes_from_value(fields[2]),

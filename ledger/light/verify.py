@@ -5,9 +5,10 @@ Each ``verify_...`` function checks the header first (``trust.verify_header``), 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ledger.errors import PeerFault, ProofInvalid
-from ledger.light.bundles import LogBundle, LogEntryBundle, StateBundle
+from ledger.light.bundles import LogBundle, LogEntriesBundle, LogEntryBundle, StateBundle
 from ledger.light.trust import TrustedChain, check_age, verify_header
 from ledger.merkle import log_tree, proof
 from ledger.types.block import Header
@@ -95,6 +96,17 @@ def verify_log_entry_bundle(
     return log_entry_under(header, bundle, log_key)
 
 
+def verify_log_entries_bundle(
+    trusted: TrustedChain, bundle: LogEntriesBundle, log_key: bytes, now_ms: int, max_age_ms: int
+) -> tuple[VerifiedEntry, ...]:
+    """Some entries of the log at ``log_key``, by rising index.
+
+    Raises what ``verify_header``, ``check_age`` and ``log_entries_under`` raise.
+    """
+    header = _fresh_header(trusted, bundle.state, now_ms, max_age_ms)
+    return log_entries_under(header, bundle, log_key)
+
+
 def state_under(header: Header, bundle: StateBundle, key: bytes) -> VerifiedValue:
     """The value under a header that the caller verified; raises WrongKey or ProofInvalid."""
     if bundle.key != key:
@@ -128,12 +140,31 @@ def log_entry_under(header: Header, bundle: LogEntryBundle, log_key: bytes) -> V
 
     Raises WrongKey, ProofInvalid, NotCanonical or TooLarge.
     """
+    alone = LogEntriesBundle(bundle.state, ((bundle.index, bundle.entry, bundle.path),))
+    return log_entries_under(header, alone, log_key)[0]
+
+
+def log_entries_under(
+    header: Header, bundle: LogEntriesBundle, log_key: bytes
+) -> tuple[VerifiedEntry, ...]:
+    """The entries under a header that the caller verified. Checks, cheap ones first:
+
+    a) the state value: WrongKey, ProofInvalid; that it is a log's: NotCanonical, TooLarge
+    b) the indexes rise, so that none is given twice: ProofInvalid
+    c) each entry's inclusion at its index: ProofInvalid
+    """
     value = state_under(header, bundle.state, log_key).value
     if value is None:
-        raise ProofInvalid("log entry", "the log is absent")
+        if bundle.items:
+            raise ProofInvalid("log entry", "the log is absent")
+        return ()
     log = LogRoot.decode(value)
-    proof.verify_inclusion(bundle.entry, bundle.index, log.count, bundle.path, log.root)
-    return VerifiedEntry(bundle.index, bundle.entry, log.count, header)
+    indexes = [index for index, _, _ in bundle.items]
+    if any(a >= b for a, b in pairwise(indexes)):
+        raise ProofInvalid("log entries", "the indexes do not rise")
+    for index, entry, path in bundle.items:
+        proof.verify_inclusion(entry, index, log.count, path, log.root)
+    return tuple(VerifiedEntry(i, entry, log.count, header) for i, entry, _ in bundle.items)
 
 
 def _fresh_header(

@@ -61,19 +61,25 @@ def _level_above(level: Sequence[bytes]) -> list[bytes]:
     return above
 
 
-def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> tuple[Hash32, ...]:
+def levels_of(leaf_hashes: Sequence[bytes]) -> tuple[Sequence[bytes], ...]:
+    """All levels of the tree, leaves first; many paths of one tree are made from them."""
+    levels = [leaf_hashes]
+    while len(levels[-1]) > 1:
+        levels.append(_level_above(levels[-1]))
+    return tuple(levels)
+
+
+def path_in(levels: Sequence[Sequence[bytes]], index: int) -> tuple[Hash32, ...]:
     """Siblings from leaf ``index`` up to the root, lowest first; raises NoSuchLeaf."""
-    if not 0 <= index < len(leaf_hashes):
-        raise NoSuchLeaf(index, len(leaf_hashes))
-    path = []
-    level = leaf_hashes
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(Hash32(level[sibling]))
-        level = _level_above(level)
-        index //= 2
-    return tuple(path)
+    if not 0 <= index < len(levels[0]):
+        raise NoSuchLeaf(index, len(levels[0]))
+    siblings = [(level, (index >> height) ^ 1) for height, level in enumerate(levels[:-1])]
+    return tuple(Hash32(level[place]) for level, place in siblings if place < len(level))
+
+
+def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> tuple[Hash32, ...]:
+    """``path_in`` of a tree from which one path is wanted; raises NoSuchLeaf."""
+    return path_in(levels_of(leaf_hashes), index)
 
 
 def consistency_path(leaf_hashes: Sequence[bytes], old_count: int) -> tuple[Hash32, ...]:

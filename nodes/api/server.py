@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import Column
-from ledger.light.bundles import STATE_KEY_BYTES_MAX, encode_changes
+from ledger.light.bundles import PAGE_ENTRIES_MAX, STATE_KEY_BYTES_MAX, encode_changes
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32
 from nodes.api.facade import NodeFacade, SubmitResult
@@ -124,6 +124,16 @@ class NodeApi:
         index = from_decimal(request.match_info["index"], _HEIGHT_MAX, "index")
         return msgpack_answer(self.proofs.log_entry(self._log_key(request), index))
 
+    async def log_entries(self, request: web.Request) -> web.Response:
+        """``GET /v1/logs/{key hex}/entries?indexes=i,j,...``, rising."""
+        texts = request.query.get("indexes", "").split(",")
+        if len(texts) > PAGE_ENTRIES_MAX:
+            raise Problem(400, "request/malformed", f"at most {PAGE_ENTRIES_MAX} indexes")
+        indexes = [from_decimal(text, _HEIGHT_MAX, "indexes") for text in texts]
+        if indexes != sorted(set(indexes)):
+            raise Problem(400, "request/malformed", "indexes: rising numbers are wanted")
+        return msgpack_answer(self.proofs.log_entries(self._log_key(request), indexes))
+
     async def block(self, request: web.Request) -> web.Response:
         """``GET /v1/blocks/{height}``: receipts too, which the header's receipt root proves."""
         height = self._height(request)
@@ -163,6 +173,7 @@ def create_app(node: NodeFacade, trace: TraceSink, *access: Middleware) -> web.A
             web.get("/v1/memberships", api.memberships, allow_head=False),
             web.get("/v1/state/{key}", api.state, allow_head=False),
             web.get("/v1/logs/{key}", api.log, allow_head=False),
+            web.get("/v1/logs/{key}/entries", api.log_entries, allow_head=False),
             web.get("/v1/logs/{key}/{index}", api.log_entry, allow_head=False),
             web.get("/v1/blocks/{height}", api.block, allow_head=False),
         ]

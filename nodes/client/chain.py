@@ -90,9 +90,10 @@ class ChainClient:
         """``log`` bundle bytes."""
         return await self.http.get(f"{self.prefix}/logs/{key.hex()}")
 
-    async def log_entry(self, key: bytes, index: int) -> bytes:
-        """``log-entry`` bundle bytes."""
-        return await self.http.get(f"{self.prefix}/logs/{key.hex()}/{index}")
+    async def log_entries(self, key: bytes, indexes: Sequence[int]) -> bytes:
+        """``log-entries`` bundle bytes of rising indexes."""
+        wanted = ",".join(map(str, indexes))
+        return await self.http.get(f"{self.prefix}/logs/{key.hex()}/entries?indexes={wanted}")
 
     def _submitted(self, result: object) -> Submitted:
         if not isinstance(result, dict):

@@ -6,7 +6,7 @@ cross on their way do not look like a step back. What is trusted only grows.
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from ledger.errors import PeerFault, WorldFault
 from ledger.light import records, verify
 from ledger.light.bundles import (
     LogBundle,
-    LogEntryBundle,
+    LogEntriesBundle,
     MembershipChange,
     StateBundle,
     decode_bundle,
@@ -39,7 +39,7 @@ from nodes.client.http import AnswerUnreadable
 AGE_SLACK_MS = 30_000
 """An idle chain's newest block is up to one interval old, and clocks differ."""
 
-B = TypeVar("B", StateBundle, LogBundle, LogEntryBundle)
+B = TypeVar("B", StateBundle, LogBundle, LogEntriesBundle)
 R = TypeVar("R")
 
 
@@ -154,24 +154,22 @@ class LightSession:
         self._keep(found.header)
         return bundle, found
 
-    async def log_entry(
-        self, log: bytes, index: int
-    ) -> tuple[LogEntryBundle, verify.VerifiedEntry]:
-        """One entry of a log, and the bundle that proves it."""
+    async def log_entries(
+        self, log: bytes, indexes: Sequence[int]
+    ) -> tuple[LogEntriesBundle, tuple[verify.VerifiedEntry, ...]]:
+        """Entries of a log at rising indexes, and the bundle that proves them."""
 
-        def check(trusted: TrustedChain, bundle: LogEntryBundle) -> verify.VerifiedEntry:
-            entry = verify.verify_log_entry_bundle(
-                trusted, bundle, log, self._now_ms(), self._max_age_ms
-            )
-            if entry.index != index:
-                raise verify.WrongKey("log entry")
-            return entry
+        def check(
+            trusted: TrustedChain, bundle: LogEntriesBundle
+        ) -> tuple[verify.VerifiedEntry, ...]:
+            entries = self.check_log_entries(trusted, bundle, log)
+            if [entry.index for entry in entries] != list(indexes):
+                raise verify.WrongKey("log entries")
+            return entries
 
-        bundle, entry = await self._ask(
-            lambda: self.chain.log_entry(log, index), LogEntryBundle, check
+        return await self._ask(
+            lambda: self.chain.log_entries(log, indexes), LogEntriesBundle, check
         )
-        self._keep(entry.header)
-        return bundle, entry
 
     def check_list(
         self, trusted: TrustedChain, bundle: LogBundle, patient: PatientKey
@@ -181,11 +179,11 @@ class LightSession:
             trusted, bundle, patient, self._now_ms(), self._max_age_ms
         )
 
-    def check_log_entry(
-        self, trusted: TrustedChain, bundle: LogEntryBundle, log: bytes
-    ) -> verify.VerifiedEntry:
-        """Verifies an entry of a release log that came with another answer."""
-        return verify.verify_log_entry_bundle(
+    def check_log_entries(
+        self, trusted: TrustedChain, bundle: LogEntriesBundle, log: bytes
+    ) -> tuple[verify.VerifiedEntry, ...]:
+        """Verifies entries of a release log that came with another answer."""
+        return verify.verify_log_entries_bundle(
             trusted, bundle, log, self._now_ms(), self._max_age_ms
         )
 

@@ -186,17 +186,19 @@ class DisclosureDesk:
     async def deidentified(
         self, caller: Caller, permission: Hash32, kind: str, code: str, cursor: int, limit: int
     ) -> bytes:
-        """[next cursor or nil, [[log-entry bundle, disclosure bytes], ...]], recorded by page."""
+        """[next cursor or nil, log-entries bundle, [disclosure bytes, ...]], recorded by page."""
         allowed = await self._permission(permission, caller.key_id, None)
         if allowed.holder != self.member or allowed.view != "deidentified":
             raise not_available()
         page = await self.source.released(kind, code, cursor, limit)
         log = release_log(self.member)
-        items: list[Value] = []
-        for index, disclosure in page.records:
-            bundle, _ = await self.session.log_entry(log, index)
-            items.append([bundle.to_value(), disclosure.encode()])
-        body = codec.encode([page.next_cursor, items])
+        if page.records:
+            bundle, _ = await self.session.log_entries(log, [index for index, _ in page.records])
+            proof: Value = bundle.to_value()
+        else:
+            proof = None
+        items = [disclosure.encode() for _, disclosure in page.records]
+        body = codec.encode([page.next_cursor, proof, items])
         digest = hash_tagged(Tag.API_BODY, body)
         await self._execute("disclose_release", [permission, len(items), digest])
         return body

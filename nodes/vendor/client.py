@@ -8,7 +8,12 @@ from ledger import codec
 from ledger.commitment import Disclosure
 from ledger.crypto.keys import Signer
 from ledger.errors import PeerFault
-from ledger.light.bundles import LogEntryBundle, bundle_from_value
+from ledger.light.bundles import (
+    PAGE_ENTRIES_MAX,
+    LogEntriesBundle,
+    LogEntryBundle,
+    bundle_from_value,
+)
 from ledger.light.records import VerifiedRecord, released_record
 from ledger.primitives import Hash32, MemberId
 from ledger.types.entries import Permission, permission_key, release_log
@@ -19,7 +24,6 @@ from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 
 PAGE_RECORDS = 50
-_PAGE_RECORDS_MAX = 1_000
 
 
 @dataclass(eq=False)
@@ -99,23 +103,28 @@ class VendorClient:
         trusted = await self.session.refresh()
         data = await self._http.get(f"/v1/deidentified?{query}")
         what = "de-identified page"
-        fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, what), 2, what)
+        fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, what), 3, what)
         after = None if fields[0] is None else codec.uint(fields[0], "cursor")
         if after is not None and after <= cursor:
             raise PageRepeats(self._holder, after)
+        shown = codec.array_up_to(fields[2], PAGE_ENTRIES_MAX, what)
+        if not shown:
+            return [], after
+        bundle = bundle_from_value(fields[1])
+        if not isinstance(bundle, LogEntriesBundle) or len(bundle.items) != len(shown):
+            raise AnswerUnreadable(self._http.base_url, "records come without their proofs")
+        entries = self.session.check_log_entries(trusted, bundle, release_log(self._holder))
         records = []
-        for item in codec.array_up_to(fields[1], _PAGE_RECORDS_MAX, what):
-            proof, shown = codec.array(item, 2, what)
-            bundle = bundle_from_value(proof)
-            if not isinstance(bundle, LogEntryBundle):
-                raise AnswerUnreadable(self._http.base_url, "a record comes without its proof")
-            disclosure = Disclosure.decode(codec.binary(shown, "disclosure", ANSWER_BYTES_MAX))
-            log = release_log(self._holder)
-            entry = self.session.check_log_entry(trusted, bundle, log)
-            record = released_record(entry.entry, disclosure)
+        for number, (entry, item) in enumerate(zip(entries, shown, strict=True)):
+            disclosure = Disclosure.decode(codec.binary(item, "disclosure", ANSWER_BYTES_MAX))
             records.append(
                 DeidentifiedRecord(
-                    self._holder, entry.index, Hash32(entry.entry), record, bundle, disclosure
+                    self._holder,
+                    entry.index,
+                    Hash32(entry.entry),
+                    released_record(entry.entry, disclosure),
+                    bundle.entry(number),
+                    disclosure,
                 )
             )
         return records, after

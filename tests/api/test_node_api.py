@@ -10,6 +10,7 @@ from ledger import codec
 from ledger.light import records, verify
 from ledger.light.bundles import (
     LogBundle,
+    LogEntriesBundle,
     LogEntryBundle,
     StateBundle,
     decode_bundle,
@@ -28,6 +29,9 @@ from tests.api.network import TestNode
 from tests.contracts.support import GENESIS, USERS, digest, patient
 
 AGE = 60_000
+
+ROWS = patient_log(patient(8)).hex()
+"""A log that has no entries."""
 
 
 def transaction(user: str, contract: str, action: str, *args: codec.Value, nonce: int = 0):
@@ -113,6 +117,12 @@ async def test_LIGHT_1_bundles_verify_from_genesis_alone(client: TestClient) -> 
     assert isinstance(bundle, LogEntryBundle)
     assert verify.verify_log_entry_bundle(trusted, bundle, log, now, AGE).index == 1
 
+    target = f"/v1/logs/{log.hex()}/entries?indexes=0,2"
+    bundle = decode_bundle(await (await client.get(target)).read())
+    assert isinstance(bundle, LogEntriesBundle)
+    entries = verify.verify_log_entries_bundle(trusted, bundle, log, now, AGE)
+    assert [entry.index for entry in entries] == [0, 2]
+
 
 async def test_LIGHT_1_absence_is_proved(client: TestClient) -> None:
     await submit(client, register(1, 1))
@@ -166,6 +176,9 @@ async def test_blocks_headers_and_genesis_are_served_as_they_are(client: TestCli
         ("GET", "/v1/logs/" + PARAMETERS_KEY.hex(), b"", 404, "log/not-a-log"),
         ("GET", "/v1/logs/" + patient_log(patient(1)).hex() + "/5", b"", 404, "log/no-such-entry"),
         ("GET", "/v1/logs/" + patient_log(patient(8)).hex() + "/0", b"", 404, "log/no-such-entry"),
+        ("GET", f"/v1/logs/{ROWS}/entries?indexes=0", b"", 404, "log/no-such-entry"),
+        ("GET", f"/v1/logs/{ROWS}/entries?indexes=1,0", b"", 400, "request/malformed"),
+        ("GET", f"/v1/logs/{ROWS}/entries", b"", 400, "request/malformed"),
         ("GET", "/v1/transactions/00", b"", 400, "request/malformed"),
         ("GET", "/v1/transactions/" + "00" * 32 + "?wait=99999999", b"", 400, "request/malformed"),
         ("GET", "/v1/nothing", b"", 404, "http/404"),

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from ledger.crypto.hashing import Tag, hash_tagged
-from ledger.light.bundles import LogBundle, LogEntryBundle, MembershipChange, StateBundle
+from ledger.light.bundles import (
+    LogBundle,
+    LogEntriesBundle,
+    LogEntryBundle,
+    MembershipChange,
+    StateBundle,
+)
 from ledger.light.trust import TrustedChain, trust_genesis
 from ledger.merkle.proof import StateProof
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs
@@ -180,6 +186,14 @@ class Chain:
         entries = self.logs[log]
         path = prove_inclusion(entries, index)
         return LogEntryBundle(self.state_bundle(certified, log), index, entries[index], path)
+
+    def entries_bundle(
+        self, certified: CertifiedHeader, log: bytes, *indexes: int
+    ) -> LogEntriesBundle:
+        """Answer with some entries of a log."""
+        ones = [self.entry_bundle(certified, log, index) for index in indexes]
+        items = tuple((one.index, one.entry, one.path) for one in ones)
+        return LogEntriesBundle(self.state_bundle(certified, log), items)
 
 
 def story(n: int) -> Chain:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import NotCanonical, PeerFault
 from ledger.light.bundles import (
+    Bundle,
     LogBundle,
     LogEntryBundle,
     MembershipChange,
@@ -100,7 +101,7 @@ def test_a_client_saves_its_trust_and_reads_it_again() -> None:
                 TrustedChain.decode(wrong)
 
 
-def examples() -> dict[str, StateBundle | LogBundle | LogEntryBundle | MembershipChange]:
+def examples() -> dict[str, Bundle]:
     chain = story(4)
     change = MembershipChange(chain.commit([0, 1, 2, 3, 4]), chain.membership)
     certified = chain.commit()
@@ -111,6 +112,7 @@ def examples() -> dict[str, StateBundle | LogBundle | LogEntryBundle | Membershi
         "log": chain.log_bundle(certified, LIST),
         "empty log": LogBundle(absent, ()),
         "log-entry": chain.entry_bundle(certified, release_log(HOLDER), 3),
+        "log-entries": chain.entries_bundle(certified, release_log(HOLDER), 1, 3),
         "membership-change": change,
     }
 

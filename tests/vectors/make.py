@@ -16,7 +16,9 @@ from ledger.commitment import Disclosure, Field, commit_record, disclose
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag, hash_tagged, preimage, signing_digest
 from ledger.light.bundles import (
+    Bundle,
     LogBundle,
+    LogEntriesBundle,
     LogEntryBundle,
     MembershipChange,
     StateBundle,
@@ -71,6 +73,7 @@ WIRE_TYPES: tuple[type, ...] = (
     StateBundle,
     LogBundle,
     LogEntryBundle,
+    LogEntriesBundle,
     MembershipChange,
     TrustedChain,
     SavedProof,
@@ -262,11 +265,12 @@ def light_vectors() -> Vectors:
     changes = tuple(chain.changes)
     trusted = advance(chain.trusted, changes, certified)
     whole = chain.log_bundle(certified, kit.LIST)
-    bundles: dict[str, StateBundle | LogBundle | LogEntryBundle | MembershipChange] = {
+    bundles: dict[str, Bundle] = {
         "state": chain.state_bundle(certified, kit.LIST),
         "state, absent": chain.state_bundle(certified, b"nothing"),
         "log": whole,
         "log-entry": chain.entry_bundle(certified, release_log(kit.HOLDER), 9),
+        "log-entries": chain.entries_bundle(certified, release_log(kit.HOLDER), 0, 4, 9),
         "membership-change": changes[0],
     }
     saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST)
