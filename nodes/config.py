@@ -226,14 +226,24 @@ def load_config(kind: type[ModelT], path: Path) -> ModelT:
     try:
         return kind.model_validate(values, context=path.parent)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(file)"
-        advice = {
-            "missing": "the key is missing: add it",
-            "extra_forbidden": f"the key is unknown: remove it, or see {kind.__name__}",
-        }.get(first["type"], first["msg"].removeprefix("Value error, "))
-        value = "(none)" if first["type"] == "missing" else repr(first["input"])[:80]
-        raise ConfigInvalid(str(path), key, value, advice) from None
+        raise _invalid(path, error) from None
+
+
+def _invalid(path: Path, error: ValidationError) -> ConfigInvalid:
+    """The first error; an unknown key before a missing one, because it often is its misspelling."""
+    errors = error.errors(include_url=False)
+    missing = [str(e["loc"][-1]) for e in errors if e["type"] == "missing"]
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"]) or "(file)"
+    advice = {
+        "missing": "the key is missing: add it",
+        "extra_forbidden": "the key is unknown: remove it",
+        "tuple_type": "give a list: [...], or [[...]] before each table",
+    }.get(first["type"], first["msg"].removeprefix("Value error, "))
+    if first["type"] == "extra_forbidden" and missing:
+        advice = f"the key is unknown: remove it, or rename it; missing are {', '.join(missing)}"
+    value = "(none)" if first["type"] == "missing" else repr(first["input"])[:80]
+    return ConfigInvalid(str(path), key, value, advice)
 
 
 def load_genesis(path: Path) -> Genesis:

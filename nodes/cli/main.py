@@ -18,6 +18,7 @@ from nodes.cli.output import (
     print_table,
     read_file,
     reported_errors,
+    write_any_text,
 )
 
 app = typer.Typer(
@@ -50,8 +51,12 @@ def network_create(
     hospitals: Annotated[
         int | None, typer.Option(help="Number of hospitals, if there is no plan.", min=1, max=128)
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Make keys, certificates, genesis document and configuration of a network."""
+    """Make keys, certificates, genesis and configuration.
+
+    Starts nothing: each hospital runs its own node and its own gateway.
+    """
     with reported_errors():
         from nodes.config import load_config
         from nodes.network_setup import NetworkPlan, create_network, numbered_plan
@@ -60,14 +65,27 @@ def network_create(
             raise BadArgument("--plan, --hospitals", "give exactly one of them")
         chosen = load_config(NetworkPlan, plan) if plan else numbered_plan(hospitals or 1)
         genesis = create_network(directory, chosen)
+        made = {
+            "directory": str(directory),
+            "hospitals": [h.id for h in chosen.hospitals],
+            "chain_id": genesis.chain_id.hex(),
+        }
+        if json:
+            print_json(made)
+            return
+        print_fields(made | {"hospitals": ", ".join(h.id for h in chosen.hospitals)})
         typer.echo(
-            f"made {directory}: {genesis.membership.n} hospitals, chain {genesis.chain_id.hex()}"
+            "\nNext, for each hospital: `yilian node run DIR/HOSPITAL/node.toml` and\n"
+            "`yilian gateway run DIR/HOSPITAL/gateway.toml`; then `yilian status DIR`."
         )
 
 
 @node_app.command("run")
 def node_run(config: Annotated[Path, typer.Argument(help="node.toml")]) -> None:
-    """Run a validator until SIGTERM or Ctrl-C; logs JSON lines on standard error."""
+    """Run a validator until Ctrl-C or SIGTERM.
+
+    Logs JSON lines on standard error.
+    """
     with reported_errors():
         from nodes.config import NodeConfig, load_config
         from nodes.observability.logs import LogSink
@@ -80,7 +98,10 @@ def node_run(config: Annotated[Path, typer.Argument(help="node.toml")]) -> None:
 
 @gateway_app.command("run")
 def gateway_run(config: Annotated[Path, typer.Argument(help="gateway.toml")]) -> None:
-    """Run a gateway until SIGTERM or Ctrl-C; logs JSON lines on standard error."""
+    """Run a gateway until Ctrl-C or SIGTERM.
+
+    Logs JSON lines on standard error.
+    """
     with reported_errors():
         from nodes.config import GatewayConfig, load_config
         from nodes.gateway.service import run_until_stopped
@@ -129,7 +150,7 @@ def verify(
     genesis: Annotated[Path, typer.Option(help="Genesis document that you trust.")],
     json: Json = False,
 ) -> None:
-    """Verify a saved proof offline, from the genesis document alone."""
+    """Verify a saved proof offline, from the genesis alone."""
     with reported_errors():
         from ledger.light.saved import SAVED_PROOF_BYTES_MAX, verify_saved_proof
         from ledger.types.genesis import GENESIS_BYTES_MAX
@@ -160,7 +181,7 @@ def status(
     target: Annotated[Path, typer.Argument(help="Network directory, node.toml or gateway.toml.")],
     json: Json = False,
 ) -> None:
-    """Show heights, views, state roots and peers of the validators."""
+    """Show what the validators say: heights, roots, peers."""
     with reported_errors():
         import asyncio
 
@@ -191,6 +212,7 @@ def _run_loop(work: Coroutine[object, object, None]) -> None:
 
 def main() -> None:
     """Entry point of ``yilian``."""
+    write_any_text()
     app()
 
 

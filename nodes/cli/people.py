@@ -61,7 +61,7 @@ def index(
     watch: Annotated[bool, typer.Option(help="Show progress while it runs.")] = False,
     json: Json = False,
 ) -> None:
-    """Bring the chain's index up to date with the hospital's stores."""
+    """Index what is new or changed in the hospital's stores."""
     with reported_errors():
         from nodes.cli import staff
         from nodes.cli.show import show_index_report
@@ -125,7 +125,10 @@ def bind_resident(
     days: Annotated[int, typer.Option(help="How long the key is valid.", min=1, max=3650)] = 365,
     json: Json = False,
 ) -> None:
-    """Register a resident's key, as a registrar who has seen the person."""
+    """Register a resident's key.
+
+    For a registrar, who has seen the person and an identity document.
+    """
     with reported_errors():
         from nodes.cli import staff
 
@@ -143,7 +146,10 @@ def vendor_query(
     limit: Annotated[int, typer.Option(help="At most so many of each hospital.", min=1)] = 10_000,
     json: Json = False,
 ) -> None:
-    """Query de-identified records and verify each against a release on chain."""
+    """Query records and verify each.
+
+    They are de-identified; each is verified against a release on chain.
+    """
     with reported_errors():
         from nodes.cli import outsiders
         from nodes.cli.show import show_query
@@ -160,7 +166,10 @@ def resident_enrol(
     gateway: Annotated[str, typer.Option(help="Id of your hospital, such as hospital-a.")],
     json: Json = False,
 ) -> None:
-    """Make your key on this device; then show the public key to your hospital."""
+    """Make your key on this device.
+
+    Then show the public key to your hospital, which registers it.
+    """
     with reported_errors():
         from nodes.cli import outsiders
 
@@ -189,7 +198,10 @@ def resident_show(
     proof: Proof = None,
     json: Json = False,
 ) -> None:
-    """Show one of your records; medication details are hidden, the rest is verified."""
+    """Show one of your records, verified.
+
+    Medication details are hidden.
+    """
     with reported_errors():
         from nodes.cli import outsiders
         from nodes.cli.show import show_record
@@ -200,7 +212,10 @@ def resident_show(
 
 @resident_app.command("accesses")
 def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> None:
-    """Show who was shown which of your records, when and why; proved complete."""
+    """Show who read which of your records, when and why.
+
+    The list is proved complete.
+    """
     with reported_errors():
         from nodes.cli import outsiders
 

@@ -15,6 +15,9 @@ from nodes.cli.output import BadArgument, print_fields, print_table
 from nodes.client.records import RecordList, ShownRecord
 from nodes.client.session import LightSession
 
+PROBLEMS_SHOWN_MAX = 500
+"""Rows of a table that people still read; JSON lists more."""
+
 Members = dict[str, Any]
 """JSON members of one result."""
 
@@ -139,6 +142,16 @@ def show_index_report(report: Mapping[str, Any]) -> None:
     listed = report.get("problem_list", [])
     hidden = ("problem_list", "problems_by_reason")
     print_fields({name: value for name, value in report.items() if name not in hidden})
-    if listed:
-        rows = [[item["file"], item["position"], item["code"]] for item in listed]
-        print_table("Not indexed", ["file", "position", "reason"], rows)
+    if not listed:
+        return
+    rows = [[item["file"], item["position"], item["code"]] for item in listed]
+    print_table("Not indexed", ["file", "position", "reason"], rows[:PROBLEMS_SHOWN_MAX])
+    texts = {item["code"]: item["text"] for item in listed}
+    counts = report["problems_by_reason"].items()
+    print_table(
+        "Reasons",
+        ["count", "reason", "meaning"],
+        [[n, code, texts.get(code, "see --json")] for code, n in counts],
+    )
+    if len(rows) > PROBLEMS_SHOWN_MAX:
+        typer.echo(f"The first {PROBLEMS_SHOWN_MAX} are shown; --json lists {len(rows)}.")

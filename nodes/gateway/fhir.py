@@ -120,8 +120,8 @@ class Entry:
 def entries(document: Json) -> Iterator[Entry]:
     """The resources of a document: its entries if it is a Bundle, else itself.
 
-    Raises Unusable: bundle-type, bad-bundle. An entry without a resource (a deletion, say)
-    holds no record, and is passed on to fail by itself.
+    Raises Unusable: bundle-type, bad-bundle. An entry that holds no resource (a deletion,
+    say) is passed on to fail by itself.
     """
     if not isinstance(document, dict) or document.get("resourceType") != "Bundle":
         yield Entry(1, "", document)
@@ -134,7 +134,8 @@ def entries(document: Json) -> Iterator[Entry]:
         raise Unusable("bad-bundle")
     for position, item in enumerate(items, 1):
         if not isinstance(item, dict):
-            raise Unusable("bad-bundle")
+            yield Entry(position, "", None)
+            continue
         full_url = item.get("fullUrl", "")
         yield Entry(position, full_url if isinstance(full_url, str) else "", item.get("resource"))
 

@@ -8,7 +8,7 @@ from ledger.errors import PeerFault
 REASONS = {
     "ambiguous-identifier": "the patient has two current national identifiers; correct the Patient",
     "ambiguous-patient": "several patients answer to the reference; make it unambiguous",
-    "bad-bundle": "a Bundle has an entry list whose entries are objects with a resource",
+    "bad-bundle": "the entry member of a Bundle is a list",
     "bad-id": "a resource id is 1 to 64 letters, digits, hyphens and dots",
     "bad-name": "member names are letters, digits and underscore, and begin with no digit",
     "bad-uid": "a UID is at most 64 digits and dots; the study, series and instance need one",

@@ -1,6 +1,7 @@
 """The command line: help everywhere, one line per error, and exit codes that say whose fault."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from ledger.types.entries import PARAMETERS_KEY
 from nodes.api.proofs import ProofMaker
 from nodes.cli import staff
 from nodes.cli.main import app
+from nodes.cli.show import PROBLEMS_SHOWN_MAX, show_index_report
+from nodes.gateway.records import REASONS
 from tests.api.network import MemoryChain
 from tests.contracts.support import GENESIS
 from tests.vectors import fixed
@@ -66,6 +69,7 @@ def test_every_command_explains_itself_within_80_columns(command: str) -> None:
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+    assert not [line for line in result.stdout.splitlines()[1:] if line.endswith("...")]
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -120,6 +124,31 @@ def test_a_network_is_never_made_over_another(network: Path) -> None:
     before = sorted(network.rglob("*"))
     failure(run("network", "create", network, "--hospitals", "2"), 3)
     assert sorted(network.rglob("*")) == before
+
+
+def test_names_are_written_to_terminals_that_cannot_show_them(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('network = "医联"\n[[hospitals]]\nid = "hospital-a"\nname = "仁和"\n')
+    made = run("network", "create", tmp_path / "网络 一", "--plan", plan, "--json")
+    assert json.loads(made.stdout)["hospitals"] == ["hospital-a"]
+    command = [sys.executable, "-m", "nodes.cli.main", "genesis", "show"]
+    command.append(str(tmp_path / "网络 一" / "genesis.bin"))
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    text = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert rb"\u533b\u8054" in text.stdout
+    command.append("--json")
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert json.loads(shown.stdout)["network"] == "医联"
+
+
+def test_an_index_report_says_what_each_reason_means(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"file": "a.json", "position": 0, "code": "not-json", "text": REASONS["not-json"]}
+    report = {"problems": 900, "problems_by_reason": {"not-json": 900}}
+    show_index_report(report | {"problem_list": [problem] * 900})
+    shown = capsys.readouterr().out
+    assert shown.count("a.json") == PROBLEMS_SHOWN_MAX
+    assert "no valid JSON" in shown
+    assert f"first {PROBLEMS_SHOWN_MAX}" in shown
 
 
 def test_genesis_is_shown_as_text_and_json(network: Path) -> None:

@@ -153,10 +153,16 @@ def test_bundles_of_other_types_are_refused(kind: object) -> None:
     assert reason(lambda: list(fhir.entries(document))) == "bundle-type"
 
 
-@pytest.mark.parametrize("entry", [3, {}, [3], [[]], "x"])
+@pytest.mark.parametrize("entry", [3, {}, "x"])
 def test_bundles_with_a_bad_entry_list_are_refused(entry: object) -> None:
     document = {"resourceType": "Bundle", "type": "collection", "entry": entry}
     assert reason(lambda: list(fhir.entries(document))) == "bad-bundle"
+
+
+def test_an_entry_that_is_no_object_stops_no_other() -> None:
+    document = {"resourceType": "Bundle", "type": "collection", "entry": [3, [], {"resource": {}}]}
+    found = [(entry.position, entry.value) for entry in fhir.entries(document)]
+    assert found == [(1, None), (2, None), (3, {})]
 
 
 def test_the_tables_name_types_of_r4_only() -> None:

@@ -103,6 +103,14 @@ def test_each_bad_key_of_a_node_is_named(
     assert advice in caught.value.advice
 
 
+def test_a_misspelt_key_is_named_with_the_one_that_is_missing(tmp_path: Path) -> None:
+    path = written(tmp_path, NODE.replace("data_dir", "data_dri"))
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(NodeConfig, path)
+    assert caught.value.key == "data_dri"
+    assert "missing are data_dir" in caught.value.advice
+
+
 @pytest.mark.parametrize("key", ["member", "genesis", "data_dir", "keys_dir", "peer_listen"])
 def test_each_missing_key_of_a_node_is_named(tmp_path: Path, key: str) -> None:
     kept = [row for row in NODE.splitlines() if not row.startswith(f"{key} =")]
