@@ -26,10 +26,13 @@ _ALARMS = frozenset(
         "block_refused",
         "disk_low",
         "equivocation",
+        "frame_failed",
+        "index_failed",
         "observing_only",
         "peer_fault",
         "peer_replaced",
         "record_altered",
+        "record_not_verified",
         "request_failed",
         "stopped",
     }

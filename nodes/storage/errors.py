@@ -12,8 +12,8 @@ class StorageCorrupt(WorldFault):
     path: str
     what: str
     template = (
-        "{path}: damaged: {what}. Stop the node, move this directory aside, keep it for the "
-        "vendor of the disk, and start again: the node fetches the chain from its peers"
+        "{path}: damaged: {what}. Keep this directory. A validator's: move it aside and start "
+        "again, the chain is fetched from its peers. A gateway's: restore its backup"
     )
 
 
