@@ -1,13 +1,16 @@
 """Real networks for tests: made in a folder, run as processes, and asked as their users ask."""
 
 import asyncio
+import gzip
+import json
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from ledger.codec import Value
 from ledger.errors import LedgerError
@@ -18,6 +21,7 @@ from nodes.client.chain import ChainClient
 from nodes.client.connect import gateway_of
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import HttpClient, RequestIdentity
+from nodes.client.records import ListedRecord
 from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 from nodes.config import user_key_name
@@ -58,13 +62,23 @@ def stopping(network: LocalNetwork) -> Iterator[LocalNetwork]:
         network.stop_all()
 
 
+async def ready(network: LocalNetwork) -> None:
+    """Returns once every started process answers and the chain has its first block."""
+    await network.wait_ready()
+
+    def begun(status: Mapping[str, object]) -> bool:
+        return status["height"] != 0
+
+    assert await network.wait_for(names(network), begun, SETTLE_SECONDS)
+
+
 @asynccontextmanager
 async def validators(directory: Path, hospitals: int) -> AsyncIterator[LocalNetwork]:
     """A running network without gateways, each validator answering."""
     with stopping(make_network(directory, hospitals)) as network:
         for member in names(network):
             network.start(member, "node")
-        await network.wait_ready()
+        await ready(network)
         yield network
 
 
@@ -94,6 +108,61 @@ async def staff(network: LocalNetwork, member: str, role: str) -> AsyncIterator[
     identity = RequestIdentity(signer, network.genesis.chain_id)
     async with gateway_of(network.genesis, member, identity) as http:
         yield HospitalClient(http, network.genesis, signer)
+
+
+def read_documents(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """The resources of every FHIR file below a directory, by file name, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(directory.rglob("*.json*")):
+        data = path.read_bytes()
+        document = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        name = path.relative_to(directory).as_posix()
+        found[name] = [entry["resource"] for entry in document["entry"]]
+    return found
+
+
+def record_id(resource: dict[str, Any]) -> str:
+    """What a resource's locator says."""
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def national_ids(documents: dict[str, list[dict[str, Any]]], system: str) -> set[str]:
+    """The patients' numbers under one identifier system."""
+    return {
+        identifier["value"]
+        for resources in documents.values()
+        for resource in resources
+        if resource["resourceType"] == "Patient"
+        for identifier in resource["identifier"]
+        if identifier.get("system") == system
+    }
+
+
+async def run_index(network: LocalNetwork, member: str) -> dict[str, Any]:
+    """One whole index run of a gateway, as the administrator starts it; its report."""
+    report = await asyncio.to_thread(yilian, "index", network.config(member, "gateway"), "--json")
+    assert report.returncode == 0, report.stderr
+    found: dict[str, Any] = json.loads(report.stdout)
+    return found
+
+
+async def listed(
+    network: LocalNetwork, member: str, system: str, people: Iterable[str]
+) -> list[ListedRecord]:
+    """Every row of these people's complete lists, as a doctor's light client verifies them."""
+    rows: list[ListedRecord] = []
+    async with staff(network, member, "treating") as doctor:
+        for person in sorted(people):
+            patient = await doctor.patient(system, person)
+            permission = await doctor.request_permission(patient, "TREAT")
+            rows.extend((await doctor.list(patient, permission)).records)
+    return rows
+
+
+def locator(record: ListedRecord) -> str:
+    """Where the holder keeps a record; the list's key opens it."""
+    assert record.metadata is not None
+    return record.metadata.locator.strip()
 
 
 class Writer:

@@ -301,8 +301,8 @@ def test_B3_a_wrong_genesis_is_refused_with_both_chain_ids(copy: LocalNetwork) -
     other = replace(copy.genesis, network="another")
     (copy.directory / "genesis.bin").write_bytes(other.encode())
     line = refusal(yilian("node", "run", copy.config(NODE, "node")), 3)
-    assert str(copy.genesis.chain_id) in line
-    assert str(other.chain_id) in line
+    assert copy.genesis.chain_id.hex()[:16] in line
+    assert other.chain_id.hex()[:16] in line
 
 
 def test_a_genesis_of_strangers_or_a_damaged_one_is_refused(

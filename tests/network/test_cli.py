@@ -1,0 +1,257 @@
+"""Every command of ``yilian`` where it succeeds, against a running network; and its proofs."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from rich.cells import cell_len
+
+from nodes.local_network import LocalNetwork
+from tests.network.support import NATIONAL_ID, SAMPLE, Done, ready, stopping, yilian
+
+pytestmark = pytest.mark.network
+
+PERSON = "999999194902182170"
+"""Has records at two hospitals of the sample, and a study at the first."""
+STUDY = "2.25.333550082799403967014938160634100063188"
+HOSPITALS = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
+PLAN = """\
+network = "trial"
+base_port = 0
+release_patients_min = 1
+min_free_bytes = 0
+hospitals = [
+    { id = "hospital-a", name = "仁和医院" },
+    { id = "hospital-b", name = "B" },
+    { id = "hospital-c", name = "滨江中心医院" },
+    { id = "hospital-d", name = "D" },
+]
+vendors = [{ id = "vendor-y", name = "云诊远程医疗" }]
+"""
+
+
+def text_of(*words: str | Path, stdin: str = "") -> str:
+    """Standard output of a command that succeeds and says nothing on standard error."""
+    done = yilian(*words, stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def json_of(*words: str | Path, stdin: str = "") -> Any:
+    """The JSON document that a command prints, and nothing beside it."""
+    return json.loads(text_of(*words, "--json", stdin=stdin))
+
+
+def failure(done: Done, code: int) -> str:
+    """The one line on standard error of a command that ended with ``code``."""
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines), done.stdout) == (code, 1, ""), done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNetwork]:
+    """Four hospitals made by the command line; two of them hold and index records."""
+    base = tmp_path_factory.mktemp("cli")
+    (base / "plan.toml").write_text(PLAN, "utf-8")
+    assert "4 hospitals" in text_of("network", "create", base / "net", "--plan", base / "plan.toml")
+    with stopping(LocalNetwork(base / "net")) as made:
+        for hospital, patient in (("hospital-a", "p-a102168"), ("hospital-c", "p-c102168")):
+            records = made.directory / hospital / "records"
+            shutil.copy(SAMPLE / hospital / "fhir" / f"{patient}.json.gz", records)
+        shutil.copytree(
+            SAMPLE / "hospital-a" / "dicom" / STUDY,
+            made.directory / "hospital-a" / "records" / STUDY,
+        )
+        made.start_all()
+        asyncio.run(ready(made))
+        for hospital in ("hospital-a", "hospital-c"):
+            report = json_of("index", made.config(hospital, "gateway"))
+            assert (report["state"], report["problems"]) == ("done", 0)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def found(network: LocalNetwork) -> dict[str, Any]:
+    """The person's list as a doctor at another hospital finds it."""
+    config = network.config("hospital-b", "gateway")
+    members: dict[str, Any] = json_of("hospital", "find", config, "--id", "-", stdin=f"{PERSON}\n")
+    return members
+
+
+@pytest.fixture(scope="module")
+def home(network: LocalNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A resident's folder, bound to the person by a registrar."""
+    folder = tmp_path_factory.mktemp("resident") / "home"
+    enrolled = json_of(
+        "resident", "enrol", "--home", folder, "--genesis", network.directory / "genesis.bin",
+        "--gateway", "hospital-c",
+    )  # fmt: skip
+    assert "bind-resident" in failure(yilian("resident", "list", "--home", folder), 3)
+    key_file = folder.with_name("public.hex")
+    key_file.write_text(enrolled["public_key"] + "\n", "ascii")
+    bound = json_of(
+        "bind-resident", network.config("hospital-a", "gateway"), "--public-key", key_file,
+        "--id", "-", "--system", NATIONAL_ID, "--days", "30", stdin=PERSON,
+    )  # fmt: skip
+    assert bound["key_id"] == enrolled["key_id"]
+    return folder
+
+
+def index_of(found: dict[str, Any], kind: str, holder: str = "hospital-a") -> str:
+    """Number of the first record of a kind at a hospital."""
+    return str(
+        next(r["index"] for r in found["records"] if (r["kind"], r["holder"]) == (kind, holder))
+    )
+
+
+def test_status_of_a_directory_and_of_configurations(network: LocalNetwork) -> None:
+    targets = (
+        network.directory,
+        network.config("hospital-b", "node"),
+        network.config("hospital-b", "gateway"),
+    )
+    for target in targets:
+        status = json_of("status", target)
+        assert [item["member"] for item in status] == list(HOSPITALS)
+        assert {item["chain_id"] for item in status} == {network.genesis.chain_id.hex()}
+        assert all(peer["connected"] for item in status for peer in item["peers"])
+        assert not any(item["observer"] for item in status)
+
+
+def test_index_again_changes_nothing(network: LocalNetwork) -> None:
+    report = json_of("index", network.config("hospital-a", "gateway"))
+    assert report["unchanged"] == report["records"] > 0
+    assert (report["indexed"], report["problem_list"]) == (0, [])
+    watched = yilian("index", network.config("hospital-a", "gateway"), "--watch")
+    assert watched.returncode == 0
+    assert "unchanged" in watched.stdout
+
+
+def test_ACC_1_a_doctor_finds_and_reads_with_proof_and_images(
+    network: LocalNetwork, found: dict[str, Any], tmp_path: Path
+) -> None:
+    config = network.config("hospital-b", "gateway")
+    assert found["complete"] is True
+    assert {record["holder"] for record in found["records"]} == {"hospital-a", "hospital-c"}
+    assert len({record["index"] for record in found["records"]}) == len(found["records"])
+    studies = [r for r in found["records"] if r["kind"] == "ImagingStudy"]
+    images, proofs = 0, []
+    for number, study in enumerate(studies):
+        folder, proof = tmp_path / f"images{number}", tmp_path / f"proof{number}"
+        shown = json_of(
+            "hospital", "read", config, found["patient"], str(study["index"]),
+            "--permission", found["permission"], "--attachments", folder, "--proof", proof,
+        )  # fmt: skip
+        assert (shown["verified"], shown["view"], shown["hidden_fields"]) == (True, "clinical", 0)
+        proofs.append(proof)
+        for file in folder.iterdir():
+            assert pydicom.dcmread(file).StudyInstanceUID == STUDY
+            images += 1
+    assert images == len(list((SAMPLE / "hospital-a" / "dicom" / STUDY).iterdir()))
+    for proof in proofs:
+        report = json_of("verify", proof, "--genesis", network.directory / "genesis.bin")
+        assert (report["verified"], report["fields_hidden"]) == (True, 0)
+
+
+def test_a_doctor_reads_for_a_stated_purpose_only(
+    network: LocalNetwork, found: dict[str, Any]
+) -> None:
+    config = network.config("hospital-b", "gateway")
+    words = ("hospital", "read", config, found["patient"], index_of(found, "Observation"))
+    emergency = json_of(*words, "--purpose", "ETREAT")
+    assert emergency["permission"] != found["permission"]
+    assert "access/not-permitted" in failure(yilian(*words, "--purpose", "HRESCH"), 1)
+    absent = ("hospital", "read", config, found["patient"], "9999")
+    assert "9999" in failure(yilian(*absent, "--permission", found["permission"]), 1)
+
+
+def test_PRIV_1_the_vendor_queries_by_kind_holder_and_limit(network: LocalNetwork) -> None:
+    config = network.directory / "vendor-y" / "vendor.toml"
+    everything = json_of("vendor", "query", config)
+    counts = {item["holder"]: item["verified"] for item in everything["holders"]}
+    assert counts["hospital-a"] > 0
+    assert counts["hospital-c"] > 0
+    assert counts["hospital-b"] == counts["hospital-d"] == 0
+    assert PERSON not in json.dumps(everything)
+    one = json_of("vendor", "query", config, "--holder", "hospital-a", "--kind", "Observation",
+                  "--limit", "3")  # fmt: skip
+    assert [item["holder"] for item in one["holders"]] == ["hospital-a"]
+    assert one["verified"] == 3
+    for record in one["records"]:
+        fields = {field["path"]: field["value"] for field in record["fields"]}
+        assert fields["/resourceType"] == '"Observation"'
+
+
+def test_LIGHT_2_a_resident_lists_and_shows_with_medication_hidden(
+    network: LocalNetwork, found: dict[str, Any], home: Path
+) -> None:
+    own = json_of("resident", "list", "--home", home)
+    assert own["complete"] is True
+    assert [r["index"] for r in own["records"]] == [r["index"] for r in found["records"]]
+    number = index_of(found, "MedicationRequest")
+    shown = json_of("resident", "show", number, "--home", home)
+    assert shown["view"] == "resident"
+    assert shown["hidden_fields"] > 0
+    assert not any("medicationCodeableConcept" in field["path"] for field in shown["fields"])
+    accesses = json_of("resident", "accesses", "--home", home)["accesses"]
+    # The resident reads as a user of the hospital that bound the key.
+    readers = {(item["reader"], item["view"]) for item in accesses}
+    assert {("hospital-b", "clinical"), ("hospital-a", "resident")} <= readers
+
+
+def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
+    network: LocalNetwork, found: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    genesis = network.directory / "genesis.bin"
+    number = index_of(found, "MedicationRequest")
+    for words, name in (
+        (("list",), "rows"),
+        (("show", number), "fields_shown"),
+        (("accesses",), "accesses"),
+    ):
+        proof = tmp_path / words[0]
+        text_of("resident", *words, "--home", home, "--proof", proof)
+        report = json_of("verify", proof, "--genesis", genesis)
+        assert report["verified"] is True
+        assert report[name] > 0
+        data = bytearray(proof.read_bytes())
+        for part in range(4):
+            place = (2 * part + 1) * len(data) // 8
+            data[place] ^= 1 << part
+            proof.write_bytes(data)
+            failure(yilian("verify", proof, "--genesis", genesis), 1)
+            data[place] ^= 1 << part
+        # A proof is never written over another file.
+        again = yilian("resident", *words, "--home", home, "--proof", proof)
+        assert str(proof) in failure(again, 2)
+
+
+def test_texts_fit_80_columns(
+    network: LocalNetwork, found: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    genesis = network.directory / "genesis.bin"
+    proof = tmp_path / "proof"
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("status", network.directory),
+        ("genesis", "show", genesis),
+        ("index", network.config("hospital-c", "gateway")),
+        ("hospital", "find", network.config("hospital-b", "gateway"), "--id", "-"),
+        ("vendor", "query", network.directory / "vendor-y" / "vendor.toml"),
+        ("resident", "list", "--home", home, "--proof", proof),
+        ("resident", "accesses", "--home", home),
+        ("verify", proof, "--genesis", genesis),
+    )
+    for words in commands:
+        lines = text_of(*words, stdin=PERSON).splitlines()
+        assert lines
+        wide = [line for line in lines if cell_len(line) > 80]
+        assert wide == [], words[:2]
+    shown = text_of("resident", "show", index_of(found, "MedicationRequest"), "--home", home)
+    assert "fields hidden in this view" in shown
+    assert "Every field shown is verified" in shown
