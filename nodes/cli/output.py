@@ -19,6 +19,8 @@ USAGE = 2
 """Exit code: the command line or a configuration file is wrong."""
 WORLD = 3
 """Exit code: network, disk, or a fault of this program."""
+_COLUMNS = 80
+"""Of the terminal for which texts are made; a value is never broken, so that it can be copied."""
 
 
 # Known by their names, because the module that defines them loads pydantic.
@@ -117,10 +119,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one pair a line."""
+    """Names and values, one pair a line; a value with no room beside its name stands below it."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        sys.stdout.write(f"{name.ljust(width)}  {_printable(value)}\n")
+        text = _printable(value)
+        beside = width + 2 + len(text) <= _COLUMNS
+        sys.stdout.write(f"{name.ljust(width)}  {text}\n" if beside else f"{name}\n  {text}\n")
 
 
 def _printable(value: object) -> str:
