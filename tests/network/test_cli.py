@@ -59,8 +59,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNetwork]:
     """Four hospitals made by the command line; two of them hold and index records."""
     base = tmp_path_factory.mktemp("cli")
     (base / "plan.toml").write_text(PLAN, "utf-8")
-    assert "4 hospitals" in text_of("network", "create", base / "net", "--plan", base / "plan.toml")
+    created = json_of("network", "create", base / "net", "--plan", base / "plan.toml")
     with stopping(LocalNetwork(base / "net")) as made:
+        assert created["chain_id"] == made.genesis.chain_id.hex()
         for hospital, patient in (("hospital-a", "p-a102168"), ("hospital-c", "p-c102168")):
             records = made.directory / hospital / "records"
             shutil.copy(SAMPLE / hospital / "fhir" / f"{patient}.json.gz", records)

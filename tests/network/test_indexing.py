@@ -89,7 +89,7 @@ async def test_L3_a_gateway_killed_at_any_point_of_indexing_loses_and_doubles_no
     with stopping(make_network(tmp_path / "net", 2, release_patients_min=1)) as network:
         killed, whole = names(network)
         for member in (killed, whole):
-            records = take_records(network, member, *(SAMPLE / "hospital-a").iterdir())
+            records = take_records(network, member, *sorted((SAMPLE / "hospital-a").iterdir()))
         config = network.config(killed, "gateway")
         text = config.read_text("utf-8")
         few = f"rows_per_transaction = {ROWS_PER_TRANSACTION}"
