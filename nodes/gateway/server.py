@@ -26,6 +26,7 @@ from nodes.gateway.auth import Caller, RequestAuthenticator, stamp_of
 from nodes.gateway.disclosure import PAGE_RECORDS_MAX, DisclosureDesk, not_available
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
+from nodes.storage.errors import StorageWriteFailed
 
 _INDEX_MAX = 2**32
 _JOBS_KEPT = 16
@@ -60,6 +61,8 @@ class IndexJobs:
         self._run = run
         self._trace = trace
         self._jobs: dict[str, Job] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with the write error after which the gateway may not go on (L1)."""
 
     def start(self) -> Job:
         """The running job, or a new one."""
@@ -95,6 +98,8 @@ class IndexJobs:
             job.state = "failed"
             job.report = job.report | {"error": str(error)}
             self._trace.emit("index_failed", error=type(error).__name__)
+            if isinstance(error, StorageWriteFailed) and not self.failed.done():
+                self.failed.set_exception(error)
         except Exception as error:  # noqa: BLE001  # a bug in a job must not pass unseen
             job.state = "failed"
             job.report = job.report | {"error": "the gateway failed; its log says where"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ledger.crypto.sealing import patient_key, unwrap_group_key, wrap_context
 from ledger.primitives import Height, MemberId, PatientKey
 from ledger.types.genesis import Genesis
-from nodes.api.http import Site, start_site
+from nodes.api.http import start_site
 from nodes.client.chain import ChainClient
 from nodes.client.connect import gateway_of, node_of
 from nodes.client.http import HttpClient
@@ -61,8 +61,13 @@ class Holders:
 
 
 @asynccontextmanager
-async def serve_gateway(config: GatewayConfig, trace: TraceSink) -> AsyncIterator[Site]:
-    """Serves until the block ends; raises WorldFault where something is missing or taken."""
+async def serve_gateway(
+    config: GatewayConfig, trace: TraceSink
+) -> AsyncIterator[asyncio.Future[None]]:
+    """Serves until the block ends; raises WorldFault where something is missing or taken.
+
+    Yields a future that fails when the gateway may not go on.
+    """
     async with AsyncExitStack() as stack:
         genesis = load_genesis(config.genesis)
         signer = FileSigner.load(config.user_key("gateway"))
@@ -118,7 +123,7 @@ async def serve_gateway(config: GatewayConfig, trace: TraceSink) -> AsyncIterato
         )
         stack.push_async_callback(site.close)
         trace.emit("gateway_started", port=site.port)
-        yield site
+        yield jobs.failed
 
 
 def _tls(config: GatewayConfig, genesis: Genesis) -> ssl.SSLContext:
@@ -161,13 +166,16 @@ def _group_key(config: GatewayConfig, genesis: Genesis) -> bytes:
 
 
 async def run_until_stopped(config: GatewayConfig, trace: TraceSink) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT; raises what ended the gateway, if something did."""
     import signal
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serve_gateway(config, trace):
+    async with serve_gateway(config, trace) as failed:
+        failed.add_done_callback(lambda _: stopped.set())
         await stopped.wait()
+        if failed.done():
+            failed.result()
     trace.emit("gateway_stopped")

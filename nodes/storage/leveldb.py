@@ -60,7 +60,7 @@ class LevelDbStorage:
         try:
             stored = self._db.get(key, verify_checksums=True)
         except (plyvel.Error, OSError) as error:
-            raise StorageCorrupt(self._path, str(error)) from None
+            raise StorageCorrupt(self._path, _text(error)) from None
         return None if stored is None else self._opened(key, stored)
 
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -74,7 +74,7 @@ class LevelDbStorage:
                         break
                     yield key, self._opened(key, stored)
         except (plyvel.Error, OSError) as error:
-            raise StorageCorrupt(self._path, str(error)) from None
+            raise StorageCorrupt(self._path, _text(error)) from None
 
     def write(self, batch: Sequence[Put]) -> None:
         """All or nothing, synced when it returns; raises StorageWriteFailed and is then poisoned.
@@ -92,7 +92,7 @@ class LevelDbStorage:
                         target.put(put.key, _checksum(put.key, put.value) + put.value)
         except (plyvel.Error, OSError) as error:
             self._poison = "an earlier write failed"
-            raise StorageWriteFailed(self._path, str(error)) from None
+            raise StorageWriteFailed(self._path, _text(error)) from None
 
     def close(self) -> None:
         """Releases the lock; further calls raise StoragePoisoned."""
@@ -117,8 +117,14 @@ def _checksum(key: bytes, value: bytes) -> bytes:
     return crc32(value, crc32(key)).to_bytes(_CRC_BYTES, "big")
 
 
+def _text(error: Exception) -> str:
+    """What went wrong, for people; plyvel gives bytes, in which a path is not readable."""
+    first = error.args[0] if error.args else ""
+    return first.decode(errors="backslashreplace") if isinstance(first, bytes) else str(error)
+
+
 def _opening_fault(path: str, error: Exception) -> WorldFault:
-    text = str(error)
+    text = _text(error)
     # A MANIFEST or CURRENT that is missing or torn comes under other names than corruption.
     damaged = ("MANIFEST", "CURRENT", "missing files")
     if isinstance(error, plyvel.CorruptionError) or any(word in text for word in damaged):

@@ -221,7 +221,7 @@ class FailingDb:
         return self
 
     def __enter__(self) -> "FailingDb":
-        raise plyvel.IOError("No space left on device")
+        raise plyvel.IOError("/医院/000003.log: No space left on device".encode())
 
     def __exit__(self, *_: object) -> None:
         raise AssertionError("never entered")
@@ -233,7 +233,7 @@ def test_L1_a_failed_write_poisons_the_store(tmp_path: Path) -> None:
     real, store._db = store._db, FailingDb()
     with pytest.raises(StorageWriteFailed) as caught:
         store.write([Put(b"a", b"2")])
-    assert "No space left" in caught.value.reason
+    assert caught.value.reason == "/医院/000003.log: No space left on device"
     store._db = real  # the disk recovers: the store must not
     for call in (lambda: store.write([Put(b"a", b"3")]), lambda: store.get(b"a")):
         with pytest.raises(StoragePoisoned):
