@@ -4,7 +4,7 @@ Nothing that a peer says about heights is trusted: a claim only decides whom to 
 taken when its header is certified by the membership that votes on its height.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ledger import codec
@@ -78,6 +78,23 @@ class CommittedBlock:
     certificate: QuorumCertificate
 
 
+def blocks_that_fit(
+    first: Height, read: Callable[[Height], CommittedBlock | None]
+) -> list[CommittedBlock]:
+    """Committed blocks from ``first`` on: as many as there are, and as fit one answer."""
+    blocks: list[CommittedBlock] = []
+    size = 0
+    for offset in range(BLOCKS_PER_REQUEST):
+        committed = read(Height(first + offset))
+        if committed is None:
+            break
+        size += len(committed.block.encoded) + CERTIFICATE_BYTES_MAX
+        if blocks and size > RESPONSE_BYTES_MAX:
+            break
+        blocks.append(committed)
+    return blocks
+
+
 def encode_blocks(blocks: Sequence[CommittedBlock]) -> bytes:
     """[[block bytes, certificate bytes], ...]."""
     return codec.encode([[b.block.encoded, b.certificate.encode()] for b in blocks])
@@ -144,6 +161,8 @@ class CatchUpPlan:
 
     claims: dict[MemberId, Height] = field(default_factory=dict)
     """Highest height each peer has claimed."""
+    _unanswered: dict[MemberId, Height] = field(default_factory=dict)
+    """First block asked of each peer; an answer may come after the next one was asked."""
     _asked: MemberId | None = None
     _asked_until_ms: int = 0
     _blamed_until_ms: dict[MemberId, int] = field(default_factory=dict)
@@ -167,14 +186,20 @@ class CatchUpPlan:
         last = self._last or ""
         chosen = next((peer for peer in ahead if peer > last), ahead[0])
         self._asked = self._last = chosen
+        self._unanswered[chosen] = Height(own + 1)
         self._asked_until_ms = now_ms + REQUEST_TIMEOUT_MS
         return chosen
 
-    def answered(self, peer: MemberId, useful: bool, now_ms: int) -> bool:
-        """Whether ``peer`` was the one asked; a useless or false answer blames it for a while."""
-        if peer != self._asked:
-            return False
-        self._asked = None
+    def asked_for(self, peer: MemberId) -> Height:
+        """The first block ``peer`` was asked for; raises NotCanonical if it was not asked."""
+        if peer not in self._unanswered:
+            raise NotCanonical("blocks", "nobody asked for them")
+        return self._unanswered[peer]
+
+    def answered(self, peer: MemberId, useful: bool, now_ms: int) -> None:
+        """An answer came; a useless or false one blames the peer for a while."""
+        self._unanswered.pop(peer, None)
+        if peer == self._asked:
+            self._asked = None
         if not useful:
             self._blamed_until_ms[peer] = now_ms + BLAME_MS
-        return True

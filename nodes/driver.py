@@ -61,11 +61,7 @@ from ledger.mempool import AlreadyKnown, Mempool
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
 from ledger.state import State
 from ledger.types.block import Block
-from ledger.types.certificate import (
-    CERTIFICATE_BYTES_MAX,
-    QuorumCertificate,
-    verify_quorum_certificate,
-)
+from ledger.types.certificate import QuorumCertificate, verify_quorum_certificate
 from ledger.types.genesis import Genesis
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes import frames
@@ -76,6 +72,8 @@ from nodes.voting import Voter, recover
 
 RESEND_INTERVAL_MS = 500
 """How often own messages and the status are repeated; also the driver's slowest tick."""
+RESULTS_MAX = 4
+"""Results of proposals at one height; each view may bring another one."""
 _AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
 
 
@@ -111,6 +109,8 @@ class _Peer:
     status: Status = field(default_factory=lambda: Status(Height(0), View(0), True))
     heard: bool = False
     faults: int = 0
+    helped_ms: int = 0
+    """When it was last told how the current view began."""
 
 
 class Driver:
@@ -153,7 +153,7 @@ class Driver:
         height = self._store.height
         certificate = self._store.certificate(height) if height else None
         votes = self._world.safety.votes() if self._world.safety is not None else ()
-        recovered = recover(Height(height + 1), self._parent(), certificate, votes)
+        recovered = recover(Height(height + 1), self._position().parent, certificate, votes)
         settings = Settings(
             self.membership,
             index if self._voter is not None else None,
@@ -215,12 +215,14 @@ class Driver:
                 results.append(None)
                 accepted.append(signed.encoded)
         if from_client:
-            for first in range(0, len(accepted), frames.TRANSACTIONS_PER_FRAME):
-                part = accepted[first : first + frames.TRANSACTIONS_PER_FRAME]
-                self._send_all(Channel.TRANSACTIONS, frames.encode_transactions(part))
+            self._share(accepted)
         if accepted:
             self._step(WorkPending(True))
         return results
+
+    def _share(self, encoded: Sequence[bytes]) -> None:
+        for part in frames.frame_parts(encoded):
+            self._send_all(Channel.TRANSACTIONS, frames.encode_transactions(part))
 
     def on_frame(self, peer: MemberId, data: bytes) -> None:
         """One frame of a connected validator; whatever it holds, only PeerFault comes of it."""
@@ -243,8 +245,10 @@ class Driver:
                 self._on_status(peer, Status.decode(payload))
             case Channel.CERTIFICATE:
                 certificate = QuorumCertificate.decode(payload)
-                verify_quorum_certificate(certificate, self.membership, self.chain_id)
-                self._step(CertificateSeen(certificate))
+                own = self.replica
+                if certificate.height >= own.height or own.is_ahead(certificate.view):
+                    verify_quorum_certificate(certificate, self.membership, self.chain_id)
+                    self._step(CertificateSeen(certificate))
             case Channel.BLOCK_REQUEST:
                 self._serve_blocks(peer, BlockRequest.decode(payload))
             case Channel.BLOCKS:
@@ -257,9 +261,8 @@ class Driver:
                 raise NotCanonical("frame", "transactions are verified before they come here")
 
     def _on_message(self, message: Message) -> None:
-        # Cheap checks first (R4): a vote on a height already decided costs no signature.
-        if message.height < self.replica.height and not isinstance(message, NewView):
-            return
+        if not self.replica.wants(message):
+            return  # before its signatures cost work (R4)
         if isinstance(message, PrePrepare):
             catchup.check_body(message.block)
         elif isinstance(message, NewView):
@@ -304,6 +307,9 @@ class Driver:
                 return self._apply(block, certificate)
             case do.FetchBody(block_hash=block_hash):
                 self._send_all(Channel.BODY_REQUEST, block_hash)
+            case do.ShareWork():
+                waiting = self.mempool.candidates(BLOCK_TRANSACTIONS_MAX, BLOCK_BYTES_MAX)
+                self._share([each.value.encoded for each in waiting])
             case do.CatchUp(height=height):
                 self._world.trace.emit("behind", height=self._store.height, others=height)
                 self._ask_for_blocks()
@@ -328,11 +334,6 @@ class Driver:
         self._world.transport.send(peer, frames.frame(channel, payload), channel in _AHEAD_CHANNELS)
 
     # -- blocks -----------------------------------------------------------------------------
-
-    def _parent(self) -> Hash32:
-        height = self._store.height
-        header = self._store.header(height) if height else None
-        return ZERO_HASH if header is None else header.hash
 
     def _position(self) -> Position:
         height = self._store.height
@@ -359,7 +360,7 @@ class Driver:
             self._store, self._contracts, self.chain_id, position.height, time_ms, chosen
         )
         block = build_block(position, time_ms, self._member, chosen, result)
-        self._results[block.hash] = result
+        self._remember(block, result)
         return block
 
     def _check(self, block: Block) -> bool:
@@ -368,16 +369,26 @@ class Driver:
         try:
             if ahead > BLOCK_TIME_AHEAD_MAX_MS:
                 raise InvalidBlock(block.header.height, "time_ms", f"{ahead} ms ahead of here")
-            if block.hash not in self._results:
-                self._results[block.hash] = self._execute(block)
+            self._execute(block)
         except PeerFault as fault:
             self._world.trace.emit("block_refused", height=block.header.height, reason=str(fault))
             return False
         return True
 
     def _execute(self, block: Block) -> BlockResult:
-        transactions = [self._verified(encoded) for encoded in block.transactions]
-        return verify_block(block, self._position(), transactions, self._store, self._contracts)
+        """What the block does here; the newest results are kept until a block is committed."""
+        known = self._results.get(block.hash)
+        if known is not None:
+            return known
+        waiting = [self._verified(encoded) for encoded in block.transactions]
+        result = verify_block(block, self._position(), waiting, self._store, self._contracts)
+        return self._remember(block, result)
+
+    def _remember(self, block: Block, result: BlockResult) -> BlockResult:
+        while len(self._results) >= RESULTS_MAX:
+            del self._results[next(iter(self._results))]
+        self._results[block.hash] = result
+        return result
 
     def _verified(self, encoded: bytes) -> VerifiedTransaction:
         known = self.mempool.get_by_bytes(encoded)
@@ -391,7 +402,7 @@ class Driver:
         return verify_transaction(signed, signer.public_key)
 
     def _apply(self, block: Block, certificate: QuorumCertificate) -> Effects:
-        result = self._results.get(block.hash) or self._execute(block)
+        result = self._execute(block)
         self._store.commit(block, certificate, result)
         self._results.clear()
         ids = [receipt.transaction_id for receipt in result.receipts]
@@ -401,10 +412,7 @@ class Driver:
         if self._world.safety is not None:
             self._world.safety.prune(block.header.height)
         self._world.trace.emit(
-            "committed",
-            height=block.header.height,
-            view=certificate.view,
-            transactions=len(ids),
+            "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
         )
         self._world.committed(block.header.height, ids)
         return self.replica.step(Applied(block, certificate, self._work_pending()))
@@ -433,7 +441,10 @@ class Driver:
         self._plan.claimed(peer, status.height)
         own = self.replica
         behind = status.view < own.view or (status.view == own.view and not status.entered)
-        if own.entered and behind:
+        now = self._world.clock.monotonic_ms()
+        # Rarely, because a false status of some bytes is answered by a message of many (R4).
+        if own.entered and behind and now - self.peers[peer].helped_ms >= RESEND_INTERVAL_MS // 2:
+            self.peers[peer].helped_ms = now
             if own.new_view is not None:
                 self._send(peer, Channel.CONSENSUS, encode_message(own.new_view))
             elif own.last_certificate is not None:
@@ -448,42 +459,35 @@ class Driver:
             self._send(peer, Channel.BLOCK_REQUEST, request.encode())
 
     def _serve_blocks(self, peer: MemberId, request: BlockRequest) -> None:
-        blocks: list[CommittedBlock] = []
-        size = 0
-        last = min(self._store.height, request.first + catchup.BLOCKS_PER_REQUEST - 1)
-        for height in range(request.first, last + 1):
-            block, certificate = self._store.block(height), self._store.certificate(height)
-            if block is None or certificate is None:
-                break
-            size += len(block.encoded) + CERTIFICATE_BYTES_MAX
-            if blocks and size > catchup.RESPONSE_BYTES_MAX:
-                break
-            blocks.append(CommittedBlock(block, certificate))
+        blocks = catchup.blocks_that_fit(request.first, self._committed)
         self._send(peer, Channel.BLOCKS, catchup.encode_blocks(blocks))
 
+    def _committed(self, height: Height) -> CommittedBlock | None:
+        block, certificate = self._store.block(height), self._store.certificate(height)
+        return None if block is None or certificate is None else CommittedBlock(block, certificate)
+
     def _on_blocks(self, peer: MemberId, payload: bytes) -> None:
-        now = self._world.clock.monotonic_ms()
-        before = self._store.height
+        now, useful = self._world.clock.monotonic_ms(), False
+        first = self._plan.asked_for(peer)
         try:
             for committed in catchup.decode_blocks(payload):
-                if committed.block.header.height <= self._store.height:
-                    continue  # committed here meanwhile
-                self._take(committed)
+                useful = useful or committed.block.header.height >= first
+                if committed.block.header.height > self._store.height:
+                    self._take(committed)  # else it was committed here meanwhile
         except PeerFault:
-            self._plan.answered(peer, False, now)
+            useful = False
             raise
-        self._plan.answered(peer, self._store.height > before, now)
+        finally:
+            self._plan.answered(peer, useful, now)
         self._ask_for_blocks()
 
     def _take(self, committed: CommittedBlock) -> None:
         height = Height(self._store.height + 1)
-        block = catchup.verify_next(
-            committed, height, self._parent(), self.membership, self.chain_id
-        )
+        parent = self._position().parent
+        block = catchup.verify_next(committed, height, parent, self.membership, self.chain_id)
         catchup.check_body(block)
         try:
-            if block.hash not in self._results:
-                self._results[block.hash] = self._execute(block)
+            self._execute(block)
         except PeerFault as fault:
             raise Diverged(height, str(fault)) from fault
         self._drain(self._apply(block, committed.certificate))

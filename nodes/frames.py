@@ -1,6 +1,6 @@
 """What travels between validators: one byte of channel, then that channel's encoding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 from ledger import codec
@@ -8,6 +8,8 @@ from ledger.errors import NotCanonical
 from ledger.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
 
 TRANSACTIONS_PER_FRAME = 500
+_PART_BYTES = FRAME_BYTES_MAX // 2
+"""Transactions of one frame, together; one transaction always fits."""
 
 
 class Channel(IntEnum):
@@ -37,6 +39,20 @@ def split_frame(data: bytes) -> tuple[Channel, bytes]:
     if not data or data[0] not in Channel._value2member_map_:
         raise NotCanonical("frame", "no channel that is known")
     return Channel(data[0]), data[1:]
+
+
+def frame_parts(transactions: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The transactions in order, cut into parts of which each fits one frame."""
+    part: list[bytes] = []
+    size = 0
+    for transaction in transactions:
+        if part and (len(part) == TRANSACTIONS_PER_FRAME or size + len(transaction) > _PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(transaction)
+        size += len(transaction)
+    if part:
+        yield part
 
 
 def encode_transactions(transactions: Sequence[bytes]) -> bytes:

@@ -191,7 +191,9 @@ def recover(
         parent=parent,
         last_certificate=last_certificate,
         view=view,
-        entered=entered,
+        # A view that this replica opened itself is entered by its own NEW-VIEW, which is cast
+        # again: so it follows its own proposal and can prove the view to the others.
+        entered=entered and changes is None,
         recast=tuple(recast) if entered else (),
         accepted=accepted,
         prepared=prepared,

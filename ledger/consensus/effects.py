@@ -94,6 +94,11 @@ class FetchBody:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareWork:
+    """Pass what waits for a block on to the others: maybe nobody else knows of it (LIVE-1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CatchUp:
     """Others have committed heights up to this one; fetch them."""
 
@@ -140,6 +145,7 @@ Effect: TypeAlias = (
     | CheckBlock
     | CommitBlock
     | FetchBody
+    | ShareWork
     | CatchUp
     | SetTimer
     | CancelTimer

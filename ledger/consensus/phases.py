@@ -16,6 +16,9 @@ from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
 from ledger.types.membership import Membership
 
+BODIES_MAX = 4
+"""Bodies kept over a view change beside the prepared one, which its holders can always serve."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -59,8 +62,8 @@ class Round:
 
     proposal: PrePrepare | None = None
     """Accepted in the current view."""
-    checked: dict[Hash32, bool] = field(default_factory=dict)
-    """Blocks of this height that were executed here, and whether the result was right."""
+    valid: set[Hash32] = field(default_factory=set)
+    """Blocks of this height that were executed here, with the result that they state."""
     proposing: bool = False
     """A MakeProposal is unanswered, or this (height, view) was proposed."""
     decided: bool = False
@@ -69,8 +72,32 @@ class Round:
     commits: VoteBook[Commit] = field(default_factory=VoteBook)
     prepared: PreparedCertificate | None = None
     bodies: dict[Hash32, Block] = field(default_factory=dict)
+    wanted: set[Hash32] = field(default_factory=set)
+    """Bodies that were asked for; no others are taken."""
     sent: dict[str, Message] = field(default_factory=dict)
     """Own messages of the current view, by type, to be repeated."""
+
+    def leave_view(self) -> None:
+        """Forgets what belongs to one view only, and all but the newest bodies."""
+        self.proposal = None
+        self.proposing = False
+        self.sent = {}
+        self.wanted = set()
+        prepared = None if self.prepared is None else self.prepared.block_hash
+        spare = [block_hash for block_hash in self.bodies if block_hash != prepared]
+        for block_hash in spare[:-BODIES_MAX]:
+            del self.bodies[block_hash]
+
+    def wants(self, message: PrePrepare | Prepare | Commit, view: View) -> bool:
+        """Whether a vote of this height is not known yet and may still count."""
+        match message:
+            case PrePrepare():
+                known = self.proposal is not None and self.proposal.block == message.block
+                return message.view == view and not known
+            case Prepare():
+                return message.view >= view and not self.prepares.has(message)
+            case Commit():
+                return not self.commits.has(message)
 
     def prepared_certificate(self, quorum: int) -> PreparedCertificate | None:
         """The proposal with PREPAREs of q-1 distinct backups, if there are that many."""

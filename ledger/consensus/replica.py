@@ -33,6 +33,7 @@ from ledger.consensus.messages import (
 )
 from ledger.consensus.phases import Recovered, Round, Settings
 from ledger.consensus.view_change import (
+    ViewChanges,
     proposal_follows,
     required_block,
     target_height,
@@ -63,7 +64,7 @@ class Replica:
         self._round = Round(prepared=recovered.prepared)
         for block in recovered.bodies:
             self._round.bodies[block.hash] = block
-        self._view_changes: dict[int, ViewChange] = {}
+        self._view_changes = ViewChanges()
         self.new_view: NewView | None = None
         """The message that opened the current view, for replicas that missed it."""
         self._waiting_new_view: NewView | None = None
@@ -83,6 +84,10 @@ class Replica:
     def body(self, block_hash: Hash32) -> Block | None:
         """Body of a block of the current height, for a primary that must propose it again."""
         return self._round.bodies.get(block_hash)
+
+    def is_ahead(self, view: View) -> bool:
+        """Whether ``view`` is not entered yet and not below the one this replica is in."""
+        return view > self.view or (view == self.view and not self.entered)
 
     def start(self) -> Effects:
         """First effects after construction: pick up where the safety store says."""
@@ -121,6 +126,19 @@ class Replica:
         return self._effects
 
     # -- messages ---------------------------------------------------------------------------
+
+    def wants(self, message: Message) -> bool:
+        """Whether ``message`` could change anything; asked before its signatures cost work (R4)."""
+        match message:
+            case NewView():
+                return self.is_ahead(message.view)
+            case ViewChange():
+                newer = self._view_changes.is_newer(message)
+                return newer and message.height >= self.height and self.is_ahead(message.view)
+            case _ if message.height == self.height:
+                return self._round.wants(message, self.view)
+            case _:
+                return message.height == self.height + 1
 
     def _on_message(self, message: Message) -> None:
         match message:
@@ -170,19 +188,24 @@ class Replica:
         self._round.proposal = proposal
         self._round.bodies[block.hash] = block
         self._set(Timer.PROGRESS, self._timeout_ms())
-        valid = self._round.checked.get(block.hash)
-        if valid is None:
-            self._effects.append(do.CheckBlock(block))
+        if block.hash in self._round.valid:
+            self._on_checked(block.hash, True)
         else:
-            self._on_checked(block.hash, valid)
+            self._effects.append(do.CheckBlock(block))
 
     def _on_checked(self, block_hash: Hash32, valid: bool) -> None:
         proposal = self._round.proposal
-        self._round.checked[block_hash] = valid
-        if proposal is not None and proposal.block.hash == block_hash and self.entered:
-            if not valid:
+        current = proposal is not None and proposal.block.hash == block_hash and self.entered
+        if not valid:
+            # Not remembered: a block from the future is valid a little later (T1).
+            decided = self._round.commits.decided(self._quorum)
+            if decided is not None and decided[1] == block_hash:
+                self._effects.append(do.CatchUp(self.height))
+            elif current:
                 self._leave_view("invalid_proposal")
-                return
+            return
+        self._round.valid.add(block_hash)
+        if proposal is not None and current:
             if self._settings.index is not None and proposal.signer != self._settings.index:
                 self._effects.append(do.VotePrepare(proposal))
             self._try_prepared()
@@ -197,7 +220,7 @@ class Replica:
         already = self._round.prepared
         if already is not None and already.view == self.view:
             return
-        if not self._round.checked.get(block_hash):
+        if block_hash not in self._round.valid:
             return
         prepared = self._round.prepared_certificate(self._quorum)
         if prepared is None:
@@ -212,12 +235,11 @@ class Replica:
             return
         view, block_hash = decided
         block = self._round.bodies.get(block_hash)
-        valid = self._round.checked.get(block_hash)
-        if block is None or valid is False:
+        if block is None:
             # Decided without this replica: catch-up brings body and certificate together.
             self._effects.append(do.CatchUp(self.height))
             return
-        if valid is None:
+        if block_hash not in self._round.valid:
             self._effects.append(do.CheckBlock(block))
             return
         self._round.decided = True
@@ -244,7 +266,7 @@ class Replica:
     def _on_proposed(self, height: Height, view: View, block: Block) -> None:
         if (height, view) != (self.height, self.view):
             return
-        self._round.checked[block.hash] = True
+        self._round.valid.add(block.hash)
         self._round.bodies[block.hash] = block
         if self.entered:
             self._effects.append(do.VotePrePrepare(height, view, block))
@@ -263,11 +285,7 @@ class Replica:
         self._failures = 0
         self._cancel(Timer.PROGRESS)
         self._enter_by(certificate)
-        self._view_changes = {
-            signer: change
-            for signer, change in self._view_changes.items()
-            if change.view > self.view or (change.view == self.view and not self.entered)
-        }
+        self._view_changes.forget_below(View(self.view + self.entered))
         if not self.entered:
             self._vote_view_change()
         waiting, self._waiting_new_view = self._waiting_new_view, None
@@ -290,13 +308,9 @@ class Replica:
 
     def _enter_by(self, certificate: QuorumCertificate) -> bool:
         """Enters the certificate's view if it is ahead: a quorum voted in it, below here."""
-        ahead = certificate.view > self.view
-        if not ahead and (certificate.view != self.view or self.entered):
+        if not self.is_ahead(certificate.view):
             return False
-        self._become(certificate.view)
-        self.entered = True
-        self.new_view = None
-        self._cancel(Timer.NEW_VIEW)
+        self._become(certificate.view, entered=True)
         return True
 
     # -- view change ------------------------------------------------------------------------
@@ -306,24 +320,21 @@ class Replica:
             return  # an observer follows the others by their certificates
         self._effects.append(do.Note(reason, self.height, self.view))
         self._failures += 1
+        self._effects.append(do.ShareWork())
         self._change_to(View(self.view + 1))
 
     def _change_to(self, view: View) -> None:
-        self._become(view)
-        self.entered = False
-        self.new_view = None
-        self._cancel(Timer.PROGRESS)
-        self._cancel(Timer.NEW_VIEW)
+        self._become(view, entered=False)
         self._effects.append(do.Note("view_change", self.height, view))
         self._vote_view_change()
         self._try_open_view()
 
-    def _become(self, view: View) -> None:
-        """The current view's proposal and messages are gone; votes and bodies stay."""
-        self.view = view
-        self._round.proposal = None
-        self._round.proposing = False
-        self._round.sent = {}
+    def _become(self, view: View, entered: bool, new_view: NewView | None = None) -> None:
+        """The current view's proposal, messages and timers are gone; votes and bodies stay."""
+        self.view, self.entered, self.new_view = view, entered, new_view
+        self._round.leave_view()
+        self._cancel(Timer.PROGRESS)
+        self._cancel(Timer.NEW_VIEW)
 
     def _vote_view_change(self) -> None:
         if self._settings.index is None:
@@ -335,21 +346,12 @@ class Replica:
     def _on_view_change(self, message: ViewChange) -> None:
         if message.height > self.height:
             self._effects.append(do.CatchUp(Height(message.height - 1)))
-        earlier = self._view_changes.get(message.signer)
-        newer = earlier is None or (message.view, message.height) > (
-            earlier.view,
-            earlier.height,
-        )
-        if not newer:
+        if not self._view_changes.is_newer(message):
             return
-        self._view_changes[message.signer] = message
+        self._view_changes.add(message)
         if message.signer == self._settings.index:
             self._round.sent["view-change"] = message
-        wanted = [
-            change.view
-            for signer, change in self._view_changes.items()
-            if signer != self._settings.index
-        ]
+        wanted = self._view_changes.views_of_others(self._settings.index)
         join = view_to_join(self.view, wanted, self._membership.witness)
         if join is not None and self._settings.index is not None:
             self._failures += 1
@@ -365,10 +367,10 @@ class Replica:
         """
         if self.entered:
             return
-        left = sum(change.view >= self.view for change in self._view_changes.values())
+        left = self._view_changes.at_least(self.view)
         if left >= self._quorum and Timer.NEW_VIEW not in self._running:
             self._set(Timer.NEW_VIEW, self._timeout_ms())
-        changes = self._changes_for(self.view)
+        changes = self._view_changes.quorum_for(self.view, self._quorum)
         if len(changes) < self._quorum:
             return
         height = target_height(changes)
@@ -384,42 +386,41 @@ class Replica:
             self._round.proposing = True
             self._effects.append(do.MakeProposal(self.height, self.view))
             return
-        body = self._round.bodies.get(required.block_hash)
-        if body is None:
-            self._effects.append(do.FetchBody(required.block_hash))
-            return
-        self._open_view(body)
+        body = self._body_or_fetch(required.block_hash)
+        if body is not None:
+            self._open_view(body)
 
-    def _changes_for(self, view: View) -> list[ViewChange]:
-        """Exactly q view-changes for ``view``: those of the highest heights, by signer."""
-        changes = [c for c in self._view_changes.values() if c.view == view]
-        changes.sort(key=lambda change: (-change.height, change.signer))
-        return sorted(changes[: self._quorum], key=lambda change: change.signer)
+    def _body_or_fetch(self, block_hash: Hash32) -> Block | None:
+        body = self._round.bodies.get(block_hash)
+        if body is None:
+            self._round.wanted.add(block_hash)
+            self._effects.append(do.FetchBody(block_hash))
+        return body
 
     def _open_view(self, block: Block) -> None:
-        changes = self._changes_for(self.view)
+        changes = self._view_changes.quorum_for(self.view, self._quorum)
         required = required_block(changes)
         if required is not None and required.block_hash != block.hash:
             # A view-change with a prepared block came while a new block was being made.
             self._round.proposing = False
-            body = self._round.bodies.get(required.block_hash)
+            body = self._body_or_fetch(required.block_hash)
             if body is None:
-                self._effects.append(do.FetchBody(required.block_hash))
                 return
             block = body
         self._round.proposing = True
         self._effects.append(do.VoteNewView(self.height, self.view, tuple(changes), block))
 
     def _on_body(self, block: Block) -> None:
-        if block.header.height != self.height:
-            return
+        if block.hash not in self._round.wanted:
+            return  # nobody asked: else a peer could fill the memory
+        self._round.wanted.discard(block.hash)
         self._round.bodies[block.hash] = block
         self._try_open_view()
         self._try_decide()
 
     def _on_new_view(self, message: NewView) -> None:
         view, height = message.proposal.view, message.proposal.height
-        if view < self.view or (view == self.view and self.entered):
+        if not self.is_ahead(view):
             return
         if not proposal_follows(message):
             self._effects.append(do.Note("new_view_refused", height, view))
@@ -430,10 +431,7 @@ class Replica:
             self._waiting_new_view = message
             self._effects.append(do.CatchUp(Height(height - 1)))
             return
-        self._become(view)
-        self.entered = True
-        self.new_view = message
-        self._cancel(Timer.NEW_VIEW)
+        self._become(view, entered=True, new_view=message)
         self._effects.append(do.Note("new_view", self.height, view))
         if height == self.height:
             self._on_pre_prepare(message.proposal)
@@ -474,11 +472,9 @@ class Replica:
         self._set(Timer.RESEND, self._settings.resend_interval_ms)
         if self._resent_at == (self.height, self.view):
             self._effects.extend(do.Broadcast(message) for message in self._round.sent.values())
-            changes = self._changes_for(self.view)
-            if not self.entered and len(changes) == self._quorum:
-                required = required_block(changes)
-                if required is not None and required.block_hash not in self._round.bodies:
-                    self._effects.append(do.FetchBody(required.block_hash))
+            self._effects.extend(do.FetchBody(missing) for missing in sorted(self._round.wanted))
+            if not self.entered:
+                self._effects.append(do.ShareWork())
             if len(self._next_height) >= self._membership.witness:
                 self._effects.append(do.CatchUp(self.height))
         self._resent_at = (self.height, self.view)

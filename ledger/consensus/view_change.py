@@ -6,6 +6,41 @@ from ledger.consensus.messages import NewView, PreparedCertificate, ViewChange
 from ledger.primitives import Height, View
 
 
+class ViewChanges:
+    """The newest view-change of each signer, so bounded by the membership."""
+
+    def __init__(self) -> None:
+        self._by_signer: dict[int, ViewChange] = {}
+
+    def is_newer(self, change: ViewChange) -> bool:
+        """Whether ``change`` goes beyond what its signer said before: a higher view or height."""
+        earlier = self._by_signer.get(change.signer)
+        return earlier is None or (change.view, change.height) > (earlier.view, earlier.height)
+
+    def add(self, change: ViewChange) -> None:
+        """Replaces what its signer said before."""
+        self._by_signer[change.signer] = change
+
+    def views_of_others(self, own: int | None) -> list[View]:
+        """The views that all signers but ``own`` want."""
+        return [change.view for signer, change in self._by_signer.items() if signer != own]
+
+    def at_least(self, view: View) -> int:
+        """How many signers want ``view`` or a higher one."""
+        return sum(change.view >= view for change in self._by_signer.values())
+
+    def quorum_for(self, view: View, quorum: int) -> list[ViewChange]:
+        """At most ``quorum`` for exactly ``view``: those of the highest heights, by signer."""
+        changes = [change for change in self._by_signer.values() if change.view == view]
+        changes.sort(key=lambda change: (-change.height, change.signer))
+        return sorted(changes[:quorum], key=lambda change: change.signer)
+
+    def forget_below(self, view: View) -> None:
+        """Drops those for lower views."""
+        for signer in [s for s, change in self._by_signer.items() if change.view < view]:
+            del self._by_signer[signer]
+
+
 def target_height(view_changes: Sequence[ViewChange]) -> Height:
     """The highest height among the view-changes; its certificate is in one of them."""
     return max(change.height for change in view_changes)

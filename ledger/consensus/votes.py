@@ -28,6 +28,11 @@ class VoteBook(Generic[VoteT]):
             del views[min(views)]
         return None
 
+    def has(self, vote: VoteT) -> bool:
+        """Whether that signer's vote for the same block in the same view is kept."""
+        kept = self._by_signer.get(vote.signer, {}).get(vote.view)
+        return kept is not None and kept.block_hash == vote.block_hash
+
     def matching(self, view: View, block_hash: Hash32) -> list[VoteT]:
         """Votes for that block in that view, by rising signer."""
         return [

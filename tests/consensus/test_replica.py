@@ -5,6 +5,7 @@ import pytest
 from ledger.consensus import effects as do
 from ledger.consensus.events import (
     Applied,
+    BodyFound,
     CertificateSeen,
     Checked,
     Fired,
@@ -180,3 +181,68 @@ def test_messages_of_the_next_height_wait_bounded_for_each_signer():
     for view in range(50):
         receive(backup, kit.prepare(late, view, 3))
     assert sum(len(kept) for kept in backup._next_height.values()) <= 4
+
+
+def test_a_body_that_nobody_asked_for_is_not_kept():
+    backup = replica(1)
+    from_peer = [kit.block(name=f"junk {i}") for i in range(50)]
+    for body in from_peer:
+        assert backup.step(BodyFound(body)) == []
+    assert all(backup.body(body.hash) is None for body in from_peer)
+
+
+def test_bodies_of_failed_views_are_kept_in_a_small_number():
+    backup = replica(0)
+    for view in range(1, 31):
+        changes = [kit.view_change(view, i) for i in (1, 2, 3)]
+        proposed = kit.block(name=f"view {view}")
+        receive(backup, kit.new_view(changes, kit.pre_prepare(proposed, view)))
+        backup.step(Checked(proposed.hash, True))
+    assert len(backup._round.bodies) <= 5
+
+
+def test_T1_a_block_that_came_too_early_is_executed_again_when_a_later_view_needs_it():
+    backup = replica(3)
+    receive(backup, kit.pre_prepare(A, 0))
+    backup.step(Checked(A.hash, False))
+    proof = kit.prepared(A, 0, (1, 2))
+    changes = [kit.view_change(1, i, proof=proof if i == 2 else None) for i in (0, 1, 2)]
+    effects = receive(backup, kit.new_view(changes, kit.pre_prepare(A, 1)))
+    assert do.CheckBlock(A) in effects
+    assert do.VotePrepare(kit.pre_prepare(A, 1)) in backup.step(Checked(A.hash, True))
+
+
+def test_an_invalid_verdict_on_a_decided_block_asks_the_others_and_stays():
+    backup = replica(1)
+    receive(backup, kit.pre_prepare(A, 0))
+    receive(backup, *[kit.commit(A, 0, i) for i in (0, 2, 3)])
+    effects = backup.step(Checked(A.hash, False))
+    assert effects == [do.CatchUp(Height(1))]
+    assert backup.entered
+
+
+def test_V1_a_new_view_gets_a_whole_timer():
+    backup = replica(3)
+    backup.step(WorkPending(True))
+    changes = [kit.view_change(2, i) for i in (0, 1, 2)]
+    backup.step(Applied(A, kit.certificate(A, 0), True))
+    effects = receive(backup, kit.new_view(changes, kit.pre_prepare(A, 2)))
+    assert backup.view == 2
+    set_at = effects.index(do.SetTimer(Timer.PROGRESS, 1_000))
+    assert do.CancelTimer(Timer.PROGRESS) in effects[:set_at]
+
+
+def test_R4_what_is_known_or_too_late_is_not_wanted():
+    backup = replica(1)
+    messages = [kit.pre_prepare(A, 0), kit.prepare(A, 0, 2), kit.commit(A, 0, 2)]
+    changes = [kit.view_change(1, i) for i in (0, 2, 3)]
+    opened = kit.new_view(changes, kit.pre_prepare(A, 1))
+    for message in (*messages, changes[0], opened):
+        assert backup.wants(message)
+        receive(backup, message)
+        assert not backup.wants(message)
+    far = kit.block(height=3, name="far")
+    assert not backup.wants(kit.prepare(far, 0, 2))
+    assert backup.wants(kit.prepare(kit.block(height=2), 0, 2))
+    assert not backup.wants(kit.view_change(1, 3))
+    assert backup.wants(kit.view_change(2, 3))

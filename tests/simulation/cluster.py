@@ -1,8 +1,9 @@
 """Real drivers, cores, contracts and signatures under a simulated clock, network and disk."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -86,11 +87,23 @@ class Trace:
         return sum(name == event for name, _ in self.events)
 
 
+class Lie(Protocol):
+    """What a validator sends to a receiver instead of a frame."""
+
+    def __call__(self, receiver: int, frame: bytes) -> Iterable[bytes]:
+        """Any number of frames; raises Crash to end the process instead."""
+
+
+class Crash(Exception):
+    """The process ends here and now."""
+
+
 @dataclass
 class Node:
     """A validator's disk, and its process while it runs."""
 
     index: int
+    """Place in the membership; a twin has another's."""
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     safety: MemorySafetyStore | None = field(default_factory=MemorySafetyStore)
     trace: Trace = field(default_factory=Trace)
@@ -108,6 +121,8 @@ class Cluster:
         self.clock = SimulatedClock()
         self.nodes = [Node(i) for i in range(n)]
         self.judge: Judge = lambda sender, receiver, frame: self.random.randint(1, 5)
+        self.lies: dict[int, Lie] = {}
+        """Of those who send something else than their drivers say."""
         self._frames: list[tuple[int, int, int, int, bytes]] = []
         self._sequence = 0
         self._nonce = 0
@@ -125,13 +140,18 @@ class Cluster:
                 trace=node.trace,
                 store=node.store,
                 safety=node.safety,
-                signer=fixed.validator_signer(index),
+                signer=fixed.validator_signer(node.index),
                 committed=lambda height, ids, node=node: node.committed.update(
                     dict.fromkeys(ids, height)
                 ),
             )
-            node.driver = Driver(self.genesis, fixed.hospital(index), Registry(), world)
-            node.driver.start()
+            node.driver = Driver(self.genesis, fixed.hospital(node.index), Registry(), world)
+            self._turn_of(index, node.driver.start)
+
+    def add_twin(self, index: int) -> int:
+        """Another process with the key of that validator, and a disk of its own."""
+        self.nodes.append(Node(index))
+        return len(self.nodes) - 1
 
     def kill(self, *indexes: int) -> None:
         """Processes are gone at once; their disks stay."""
@@ -140,7 +160,13 @@ class Cluster:
             self._frames = [f for f in self._frames if f[3] != index]
 
     def post(self, sender: int, receiver: int, frame: bytes) -> None:
-        """Hands a frame to the network."""
+        """Hands a frame to the network, or what its sender makes of it."""
+        lie = self.lies.get(sender)
+        for sent in (frame,) if lie is None else lie(receiver, frame):
+            self.inject(sender, receiver, sent)
+
+    def inject(self, sender: int, receiver: int, frame: bytes) -> None:
+        """A frame in the name of ``sender``, whether or not its process runs."""
         delay = self.judge(sender, receiver, frame)
         if delay is not None:
             self._sequence += 1
@@ -169,12 +195,18 @@ class Cluster:
     def _turn(self) -> None:
         while self._frames and self._frames[0][0] <= self.clock.now_ms:
             _, _, sender, receiver, frame = heappop(self._frames)
-            driver = self.nodes[receiver].driver
+            driver, member = self.nodes[receiver].driver, self.nodes[sender].index
             if driver is not None:
-                deliver(driver, fixed.hospital(sender), frame)
-        for driver in self.running():
-            if driver.idle_ms() == 0:
-                driver.tick()
+                self._turn_of(receiver, partial(deliver, driver, fixed.hospital(member), frame))
+        for index, node in enumerate(self.nodes):
+            if node.driver is not None and node.driver.idle_ms() == 0:
+                self._turn_of(index, node.driver.tick)
+
+    def _turn_of(self, index: int, turn: Callable[[], object]) -> None:
+        try:
+            turn()
+        except Crash:
+            self.kill(index)
 
     def running(self) -> list[Driver]:
         """Drivers of the live processes."""
@@ -239,14 +271,16 @@ class SimulatedTransport:
 
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         """Posts one frame."""
-        receiver = self.cluster.genesis.membership.index_of(member)
-        assert receiver is not None
-        self.cluster.post(self.index, receiver, frame)
+        place = self.cluster.genesis.membership.index_of(member)
+        for receiver, node in enumerate(self.cluster.nodes):
+            if node.index == place:
+                self.cluster.post(self.index, receiver, frame)
 
     def broadcast(self, frame: bytes, priority: bool = False) -> None:
         """Posts to all others."""
-        for receiver in range(len(self.cluster.nodes)):
-            if receiver != self.index:
+        own = self.cluster.nodes[self.index].index
+        for receiver, node in enumerate(self.cluster.nodes):
+            if node.index != own:
                 self.cluster.post(self.index, receiver, frame)
 
 

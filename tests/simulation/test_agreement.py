@@ -2,15 +2,13 @@
 
 import pytest
 
-from ledger.consensus.messages import Commit, NewView, Prepare, PrePrepare, decode_message
-from nodes.frames import Channel, split_frame
+from ledger.catchup import Status
+from ledger.consensus.messages import Commit, NewView, Prepare, PrePrepare
+from ledger.primitives import Height, View
+from nodes.frames import Channel, frame
+from tests.simulation.byzantine import consensus_message
 from tests.simulation.cluster import TIMEOUT_MS, Cluster
-
-
-def consensus_message(frame: bytes):
-    """The message in a frame, or None for other channels."""
-    channel, payload = split_frame(frame)
-    return decode_message(payload) if channel is Channel.CONSENSUS else None
+from tests.vectors import fixed
 
 
 def started(n: int, **options: int) -> Cluster:
@@ -124,6 +122,9 @@ def test_SAFE_1_lossy_network_with_crashes_agrees_and_then_converges(seed):
     for step in range(12):
         alive = [i for i in range(n) if cluster.nodes[i].driver is not None]
         transaction = cluster.registration(step % n)
+        if not alive:
+            alive = [step % n]
+            cluster.start(*alive)
         cluster.submit(cluster.random.choice(alive), transaction)
         sent.append(transaction)
         cluster.run(cluster.random.randint(10, 1_500))
@@ -167,3 +168,45 @@ def test_A2_a_node_without_its_safety_store_follows_and_never_votes():
     cluster.run(2_000)
     assert votes == []
     assert cluster.nodes[3].driver.observer
+
+
+def test_LIVE_1_a_transaction_that_only_one_validator_holds_is_committed():
+    """It was cut off when its client came; others pass on nothing that they never saw."""
+    cluster = started(4)
+    cluster.run(1_000)
+    cluster.judge = lambda sender, receiver, frame: None if 1 in (sender, receiver) else 2
+    sent = cluster.registration(1)
+    cluster.submit(1, sent)
+    cluster.run(10)
+    cluster.judge = lambda sender, receiver, frame: 2
+    assert cluster.run(20 * TIMEOUT_MS, lambda: cluster.committed_everywhere([sent]))
+    cluster.check_agreement()
+
+
+def test_LIVE_1_a_primary_that_restarts_after_its_new_view_follows_it():
+    """Its NEW-VIEW is on disk and with nobody else; with one more down its votes are needed."""
+    cluster = Cluster(4)
+    cluster.judge = lambda sender, receiver, frame: (
+        None if isinstance(consensus_message(frame), NewView) else 2
+    )
+    cluster.start(1, 2, 3)
+    opened = cluster.nodes[1].trace
+    assert cluster.run(10 * TIMEOUT_MS, lambda: opened.count("new_view") == 1)
+    cluster.kill(1)
+    cluster.judge = lambda sender, receiver, frame: 2
+    cluster.start(1)
+    assert cluster.run(2 * TIMEOUT_MS, lambda: min(cluster.heights()) == 1)
+    assert {driver.replica.view for driver in cluster.running()} == {1}
+
+
+def test_R4_a_flood_of_false_statuses_is_answered_rarely():
+    cluster = started(4)
+    cluster.kill(0)
+    cluster.submit(1, cluster.registration(1))
+    assert cluster.run(10 * TIMEOUT_MS, lambda: min(cluster.heights()) >= 1)
+    answers = []
+    cluster.judge = lambda sender, receiver, frame: answers.append(frame) if receiver == 0 else 2
+    false = Status(Height(2), View(0), True).encode()
+    for _ in range(200):
+        cluster.nodes[1].driver.on_frame(fixed.hospital(0), frame(Channel.STATUS, false))
+    assert len([data for data in answers if consensus_message(data) is not None]) == 1

@@ -1,0 +1,42 @@
+"""Whom to ask for blocks, and whom not (2.2, sync replies)."""
+
+import pytest
+
+from ledger.catchup import BLAME_MS, REQUEST_TIMEOUT_MS, CatchUpPlan
+from ledger.errors import NotCanonical
+from ledger.primitives import Height, MemberId
+
+A, B = MemberId("a"), MemberId("b")
+
+
+def plan() -> CatchUpPlan:
+    made = CatchUpPlan()
+    made.claimed(A, Height(10))
+    made.claimed(B, Height(10))
+    return made
+
+
+def test_blocks_that_nobody_asked_for_are_refused():
+    with pytest.raises(NotCanonical):
+        plan().asked_for(A)
+
+
+def test_an_answer_after_its_time_is_still_taken_and_not_blamed():
+    late = plan()
+    assert late.next_request(Height(2), 0) == A
+    assert late.next_request(Height(2), REQUEST_TIMEOUT_MS) == B
+    assert late.asked_for(A) == 3
+    late.answered(A, True, REQUEST_TIMEOUT_MS + 1)
+    assert late.asked_for(B) == 3
+    late.answered(B, True, REQUEST_TIMEOUT_MS + 2)
+    assert late.next_request(Height(5), REQUEST_TIMEOUT_MS + 3) == A
+
+
+def test_a_useless_answer_is_not_followed_by_another_question_for_a_while():
+    blamed = plan()
+    assert blamed.next_request(Height(2), 0) == A
+    blamed.answered(A, False, 1)
+    assert blamed.next_request(Height(2), 2) == B
+    blamed.answered(B, False, 3)
+    assert blamed.next_request(Height(2), 4) is None
+    assert blamed.next_request(Height(2), BLAME_MS + 3) == A

@@ -1,0 +1,114 @@
+"""Validators that lie, made of correct drivers whose frames or votes are changed on the way."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ledger.consensus.messages import (
+    Commit,
+    Message,
+    NewView,
+    Prepare,
+    PrePrepare,
+    ViewChange,
+    decode_message,
+    encode_message,
+    new_view_digest,
+    view_change_digest,
+    vote_digest,
+)
+from ledger.crypto.hashing import Tag
+from ledger.primitives import Hash32, Height, Signature, View
+from ledger.types.block import Block
+from ledger.types.certificate import commit_digest
+from nodes.frames import Channel, frame, split_frame
+from tests.simulation.cluster import Cluster
+from tests.vectors import fixed
+
+_UNSIGNED = Signature(bytes(Signature.SIZE))
+
+
+def consensus_message(data: bytes) -> Message | None:
+    """The message in a frame, or None for other channels."""
+    channel, payload = split_frame(data)
+    return decode_message(payload) if channel is Channel.CONSENSUS else None
+
+
+def framed(message: Message) -> bytes:
+    """A frame of one message."""
+    return frame(Channel.CONSENSUS, encode_message(message))
+
+
+def pre_prepare(cluster: Cluster, signer: int, block: Block, view: int = 0) -> PrePrepare:
+    """A proposal, correctly signed, whatever the block is."""
+    height, chain = block.header.height, cluster.genesis.chain_id
+    digest = vote_digest(Tag.SIGN_PRE_PREPARE, chain, height, View(view), block.hash)
+    return PrePrepare(
+        height, View(view), block, signer, fixed.validator_signer(signer).sign(digest)
+    )
+
+
+def prepare(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Prepare:
+    """A vote for any block."""
+    height, chain = block.header.height, cluster.genesis.chain_id
+    digest = vote_digest(Tag.SIGN_PREPARE, chain, height, View(view), block.hash)
+    signature = fixed.validator_signer(signer).sign(digest)
+    return Prepare(height, View(view), block.hash, signer, signature)
+
+
+def commit(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Commit:
+    """A vote for any block."""
+    height, chain = block.header.height, cluster.genesis.chain_id
+    digest = commit_digest(chain, height, View(view), block.hash)
+    signature = fixed.validator_signer(signer).sign(digest)
+    return Commit(height, View(view), block.hash, signer, signature)
+
+
+def view_change(cluster: Cluster, signer: int, view: int) -> ViewChange:
+    """A view-change at height 1 without a prepared block."""
+    unsigned = ViewChange(Height(1), View(view), None, None, signer, _UNSIGNED)
+    digest = view_change_digest(cluster.genesis.chain_id, unsigned.content())
+    return replace(unsigned, signature=fixed.validator_signer(signer).sign(digest))
+
+
+def new_view(cluster: Cluster, changes: Sequence[ViewChange], proposal: PrePrepare) -> NewView:
+    """A NEW-VIEW of the proposal's signer, whatever follows from the view-changes."""
+    unsigned = NewView(tuple(changes), proposal, _UNSIGNED)
+    digest = new_view_digest(cluster.genesis.chain_id, unsigned.content())
+    return replace(unsigned, signature=fixed.validator_signer(proposal.signer).sign(digest))
+
+
+class SignatureLog:
+    """Judges I9 from outside: everything that correct validators sent or could have sent."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[str, int, int, int], set[bytes]] = defaultdict(set)
+        self.highest_views: dict[int, int] = defaultdict(int)
+
+    def saw(self, data: bytes) -> None:
+        """Notes the votes in a frame, whoever sent it."""
+        message = consensus_message(data)
+        if isinstance(message, NewView):
+            self._note("new-view", message, message.content())
+            self._note("pre-prepare", message.proposal, message.proposal.block.hash)
+        elif isinstance(message, ViewChange):
+            self._note("view-change", message, message.content())
+        elif isinstance(message, PrePrepare):
+            self._note("pre-prepare", message, message.block.hash)
+        elif message is not None:
+            self._note(type(message).__name__, message, message.block_hash)
+
+    def _note(self, kind: str, message: Message, content: bytes) -> None:
+        self._digests[kind, message.signer, message.height, message.view].add(content)
+
+    def check(self, *byzantine: int) -> None:
+        """No signer but those named ever signed two things for one (type, height, view)."""
+        assert self._digests, "nothing was signed"
+        for (kind, signer, height, view), contents in self._digests.items():
+            twice = len(contents) > 1 and signer not in byzantine
+            assert not twice, f"{kind} of {signer} at ({height}, {view}) was signed twice"
+
+
+def with_state_root(block: Block, root: Hash32) -> Block:
+    """The same block with another result."""
+    return Block(replace(block.header, state_root=root), block.transactions)
