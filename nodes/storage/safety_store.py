@@ -270,7 +270,7 @@ class FileSafetyStore:
             raise SafetyStoreUnusable(str(self._path), "it is closed or an earlier write failed")
 
     def _payload(self, votes: Sequence[Vote]) -> bytes:
-        rows: list[Value] = [[v.kind, v.height, v.view, v.digest, v.payload] for v in votes]
+        rows = [encode_vote(vote) for vote in votes]
         payload = codec.encode([self._log.below, self._log.highest_view, rows])
         if len(payload) > RECORD_BYTES_MAX:
             raise TooLarge("safety record", len(payload), RECORD_BYTES_MAX)
@@ -311,14 +311,22 @@ class FileSafetyStore:
         below, highest, rows = codec.array(
             codec.decode(payload, RECORD_BYTES_MAX, "safety record"), 3, "safety record"
         )
-        votes = [_vote(row) for row in codec.array_up_to(rows, CODEC_ITEMS_MAX, "safety votes")]
+        votes = [
+            decode_vote(row) for row in codec.array_up_to(rows, CODEC_ITEMS_MAX, "safety votes")
+        ]
         self._log.record(self._log.new_votes(votes))
         self._log.prune(Height(codec.uint(below, "safety floor")))
         view = View(codec.uint(highest, "safety view"))
         self._log.highest_view = max(self._log.highest_view, view)
 
 
-def _vote(row: Value) -> Vote:
+def encode_vote(vote: Vote) -> Value:
+    """[kind, height, view, digest, payload]."""
+    return (vote.kind, vote.height, vote.view, vote.digest, vote.payload)
+
+
+def decode_vote(row: Value) -> Vote:
+    """Raises PeerFault."""
     kind, height, view, digest, payload = codec.array(row, 5, "safety vote")
     return Vote(
         codec.text(kind, "vote kind", 64),

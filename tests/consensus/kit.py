@@ -15,6 +15,7 @@ from ledger.consensus.messages import (
     vote_digest,
 )
 from ledger.crypto.hashing import Tag
+from ledger.merkle.log_tree import root_of
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, commit_digest
@@ -34,6 +35,7 @@ def block(height: int = 1, name: str = "a") -> Block:
         fixed.header(N),
         height=Height(height),
         transaction_count=0,
+        transaction_root=root_of([]),
         state_root=fixed.named_hash(f"state {name}"),
     )
     return Block(header, ())

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ledger import codec
+from ledger.catchup import BlockRequest, Status, decode_blocks
 from ledger.commitment import Disclosure, verify_disclosure
+from ledger.consensus.messages import PreparedCertificate, decode_message, encode_message
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag
 from ledger.crypto.keys import PublicKey, verify_signature
@@ -17,8 +19,12 @@ from ledger.light.saved import verify_saved_proof
 from ledger.light.trust import TrustedChain, advance, trust_genesis
 from ledger.light.verify import verify_log_entry_bundle
 from ledger.merkle.proof import StateProof, verify_inclusion, verify_state
-from ledger.primitives import Hash32, PatientKey
+from ledger.primitives import Hash32, Height, PatientKey, View
+from ledger.types.certificate import verify_quorum_certificate
 from ledger.types.genesis import Genesis
+from nodes.frames import Channel, split_frame
+from nodes.storage.safety_store import decode_vote
+from tests.consensus import kit as consensus
 from tests.vectors import fixed, make
 
 BREAKING = (
@@ -128,6 +134,29 @@ def test_sealing_vectors_open() -> None:
         bytes.fromhex(vectors["wrap context"]),
     )
     assert unwrapped.hex() == vectors["group key"]
+
+
+def test_consensus_vectors_verify_and_every_channel_has_a_frame() -> None:
+    vectors = recorded("consensus.json")
+    assert consensus.CHAIN.hex() == vectors["chain id"]
+    for data in vectors["messages"].values():
+        message = decode_message(bytes.fromhex(data))
+        assert consensus.VERIFIER.verify(message).value == message
+        assert encode_message(message).hex() == data
+    proof = codec.decode(bytes.fromhex(vectors["prepared certificate"]), 1_000, "prepared")
+    consensus.VERIFIER.verify_prepared(PreparedCertificate.from_value(proof))
+    assert set(vectors["frames"]) == {channel.name for channel in Channel}
+    payloads = {}
+    for name, data in vectors["frames"].items():
+        channel, payloads[name] = split_frame(bytes.fromhex(data))
+        assert channel.name == name
+    for committed in decode_blocks(payloads["BLOCKS"]):
+        verify_quorum_certificate(committed.certificate, consensus.MEMBERSHIP, consensus.CHAIN)
+        assert committed.certificate.block_hash == committed.block.hash
+    assert Status.decode(payloads["STATUS"]) == Status(Height(300), View(2), True)
+    assert BlockRequest.decode(payloads["BLOCK_REQUEST"]).first == 7
+    vote = decode_vote(codec.decode(bytes.fromhex(vectors["vote record"]), 1_000, "vote"))
+    assert vote.digest.hex() == vectors["signed digests"]["commit"]
 
 
 def test_genesis_vector_gives_its_chain_id() -> None:

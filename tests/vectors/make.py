@@ -11,8 +11,19 @@ from hashlib import sha256
 from pathlib import Path
 
 from ledger import codec
+from ledger.catchup import BlockRequest, CommittedBlock, Status, encode_blocks
 from ledger.codec import Value
 from ledger.commitment import Disclosure, Field, commit_record, disclose
+from ledger.consensus.messages import (
+    Commit,
+    NewView,
+    Prepare,
+    PreparedCertificate,
+    PrePrepare,
+    ViewChange,
+    encode_message,
+    vote_digest,
+)
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag, hash_tagged, preimage, signing_digest
 from ledger.light.bundles import (
@@ -28,6 +39,7 @@ from ledger.light.saved import SavedProof
 from ledger.light.trust import TrustedChain, advance
 from ledger.merkle import log_tree
 from ledger.merkle.proof import StateProof
+from ledger.primitives import Height, View
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
 from ledger.types.entries import (
@@ -42,6 +54,11 @@ from ledger.types.entries import (
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.membership import Membership, Validator
 from ledger.types.transaction import SignedTransaction, Transaction
+from nodes import frames
+from nodes.frames import Channel
+from nodes.ports import Vote
+from nodes.storage.safety_store import encode_vote
+from tests.consensus import kit as consensus
 from tests.light import kit
 from tests.vectors import fixed
 
@@ -79,6 +96,16 @@ WIRE_TYPES: tuple[type, ...] = (
     SavedProof,
     Disclosure,
     sealing.Metadata,
+    PrePrepare,
+    Prepare,
+    Commit,
+    PreparedCertificate,
+    ViewChange,
+    NewView,
+    Status,
+    BlockRequest,
+    CommittedBlock,
+    Vote,
 )
 """Dataclasses whose fields, in their order, are what travels or is hashed."""
 
@@ -305,6 +332,52 @@ def sealing_vectors() -> Vectors:
     }
 
 
+def consensus_vectors() -> Vectors:
+    """One signed example of each message, what it signs, frames, and a vote on disk."""
+    block, second = consensus.block(name="a"), consensus.block(height=2, name="second")
+    proof = consensus.prepared(block, 0, (1, 2))
+    changes = [consensus.view_change(1, i, proof=proof if i == 2 else None) for i in (0, 2, 3)]
+    messages = {
+        "pre-prepare": consensus.pre_prepare(block, 0),
+        "prepare": consensus.prepare(block, 0, 2),
+        "commit": consensus.commit(block, 0, 3),
+        "view-change": consensus.view_change(1, 2, proof=proof),
+        "view-change at height 2": consensus.view_change(3, 1, 2, consensus.certificate(block)),
+        "new-view": consensus.new_view(changes, consensus.pre_prepare(block, 1)),
+    }
+    votes = (consensus.CHAIN, Height(1), View(0), block.hash)
+    digests = {
+        "pre-prepare": vote_digest(Tag.SIGN_PRE_PREPARE, *votes),
+        "prepare": vote_digest(Tag.SIGN_PREPARE, *votes),
+        "commit": commit_digest(*votes),
+    }
+    committed = [CommittedBlock(each, consensus.certificate(each)) for each in (block, second)]
+    payloads = {
+        Channel.CONSENSUS: encode_message(messages["prepare"]),
+        Channel.TRANSACTIONS: frames.encode_transactions([fixed.signed_transaction().encoded]),
+        Channel.STATUS: Status(Height(300), View(2), True).encode(),
+        Channel.CERTIFICATE: consensus.certificate(block).encode(),
+        Channel.BLOCK_REQUEST: BlockRequest(Height(7)).encode(),
+        Channel.BLOCKS: encode_blocks(committed),
+        Channel.BODY_REQUEST: block.hash,
+        Channel.BODY: block.encoded,
+    }
+    vote = Vote(
+        Tag.SIGN_COMMIT, Height(1), View(0), digests["commit"], codec.encode(proof.to_value())
+    )
+    return {
+        "chain id": consensus.CHAIN.hex(),
+        "messages": {name: encode_message(each).hex() for name, each in messages.items()},
+        "signed digests": {name: digest.hex() for name, digest in digests.items()},
+        "prepared certificate": codec.encode(proof.to_value()).hex(),
+        "frames": {
+            channel.name: frames.frame(channel, payload).hex()
+            for channel, payload in payloads.items()
+        },
+        "vote record": codec.encode(encode_vote(vote)).hex(),
+    }
+
+
 def shapes() -> Vectors:
     """Names of the fields of each wire type, in their order."""
     return {kind.__name__: [field.name for field in fields(kind)] for kind in WIRE_TYPES}
@@ -319,6 +392,7 @@ FILES: dict[str, Callable[[], Vectors]] = {
     "commitment.json": commitment_vectors,
     "light.json": light_vectors,
     "sealing.json": sealing_vectors,
+    "consensus.json": consensus_vectors,
     "shapes.json": shapes,
 }
 
