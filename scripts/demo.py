@@ -7,6 +7,7 @@ damages one file and kills one validator.
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import signal
 import sys
@@ -18,12 +19,16 @@ from pathlib import Path
 
 from demo_world import (
     NATIONAL_ID,
+    Facts,
     Person,
     change_one_value,
     direct_identifiers,
+    first,
     has_study,
     identifier_pattern,
     lay_out_records,
+    number,
+    rows,
     shared_people,
 )
 from rich.console import Console
@@ -42,7 +47,6 @@ from nodes.client.chain import ChainClient
 from nodes.client.connect import gateway_of
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import RequestIdentity, RequestRefused
-from nodes.client.records import ListedRecord
 from nodes.config import load_config, user_key_name
 from nodes.gateway.sources import verify_attachments
 from nodes.local_network import LocalNetwork
@@ -59,33 +63,6 @@ DAY_MS = 86_400_000
 
 
 @dataclass
-class Facts:
-    """What the story established; the members of the JSON line."""
-
-    validators: int = 0
-    height: int = 0
-    records_indexed: int = 0
-    rows_committed: int = 0
-    hospital_read_verified: bool = False
-    vendor_records_verified: int = 0
-    vendor_identifiers_found: int = -1
-    resident_list_complete: bool = False
-    resident_medication_hidden: bool = False
-    tamper_detected: bool = False
-    omission_detected: bool = False
-    view_changes: int = 0
-    restarted_node_same_root: bool = False
-    seconds: float = 0.0
-
-    def all_true(self) -> bool:
-        """Whether nothing failed and nothing is missing."""
-        flags = [value for value in vars(self).values() if isinstance(value, bool)]
-        counts = (self.records_indexed, self.vendor_records_verified, self.view_changes)
-        rows_match = self.rows_committed == self.records_indexed
-        return all(flags) and all(counts) and rows_match and self.vendor_identifiers_found == 0
-
-
-@dataclass
 class Story:
     """One run of the demonstration."""
 
@@ -94,6 +71,8 @@ class Story:
     added: Path | None
     facts: Facts = field(default_factory=Facts)
     problems: list[dict[str, object]] = field(default_factory=list)
+    released: dict[str, int] = field(default_factory=dict)
+    """De-identified roots that each hospital released."""
 
     def say(self, text: str) -> None:
         """One line for people."""
@@ -129,7 +108,7 @@ class Story:
         """Starts all processes and waits for the first block."""
         self.network.start_all()
         await self.network.wait_ready()
-        if not await self.network.wait_for(self.hospitals, lambda s: _number(s, "height") > 0, 30):
+        if not await self.network.wait_for(self.hospitals, lambda s: number(s, "height") > 0, 30):
             raise RuntimeError("the validators made no first block in 30 s")
         self.say(
             f"{2 * len(self.hospitals)} processes run: a validator and a gateway for each "
@@ -151,25 +130,19 @@ class Story:
     async def index(self) -> None:
         """Every gateway indexes its directory; four validators agree on the rows."""
         self.say("\n[bold]1. Index, 2. Agree[/bold]")
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[phase]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console) as progress:
+        with self._progress() as progress:
             reports = await asyncio.gather(*[self._index(m, progress) for m in self.hospitals])
         reasons: dict[str, int] = {}
         for member, report in zip(self.hospitals, reports, strict=True):
-            self.facts.records_indexed += _number(report, "indexed")
-            for problem in _rows(report, "problem_list"):
+            self.facts.records_indexed += number(report, "indexed")
+            self.released[member] = number(report, "released")
+            for problem in rows(report, "problem_list"):
                 self.problems.append({"hospital": member} | problem)
                 code = str(problem["code"])
                 reasons[code] = reasons.get(code, 0) + 1
-        released = sum(_number(report, "released") for report in reports)
-        waiting = sum(_number(report, "release_waiting") for report in reports)
-        self.facts.rows_committed = await self._count_rows()
+        released = sum(self.released.values())
+        waiting = sum(number(report, "release_waiting") for report in reports)
+        self.facts.rows_committed = await self._countrows()
         self.say(
             f"{self.facts.records_indexed} records indexed, {self.facts.rows_committed} rows "
             f"committed; {released} de-identified roots released, {waiting} wait for more patients."
@@ -181,6 +154,17 @@ class Story:
         if self.problems:
             self.say(f"  each of them with file and reason: {report_file}")
 
+    def _progress(self) -> Progress:
+        """One bar for each hospital."""
+        return Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[phase]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+        )
+
     async def _index(self, member: str, progress: Progress) -> Mapping[str, object]:
         bar = progress.add_task(member, total=None, phase="starting")
         async with self.staff(member, "administrator") as client:
@@ -188,7 +172,7 @@ class Story:
             while True:
                 report = job.get("report")
                 report = report if isinstance(report, dict) else {}
-                done = _number(report, "committed") or _number(report, "indexed")
+                done = number(report, "committed") or number(report, "indexed")
                 phase = str(report.get("phase", "reading"))
                 progress.update(bar, completed=done, total=report.get("records"), phase=phase)
                 if job["state"] != "running":
@@ -199,12 +183,12 @@ class Story:
             raise RuntimeError(f"{member}: the index run failed: {report.get('error')}")
         return report
 
-    async def _count_rows(self) -> int:
+    async def _countrows(self) -> int:
         """Rows in all committed blocks whose registration succeeded, counted from the blocks."""
-        rows = 0
+        committed = 0
         async with self.network.node_client(self.hospitals[0]) as http:
             chain = ChainClient(http)
-            height = _number(await chain.status(), "height")
+            height = number(await chain.status(), "height")
             for at in range(1, height + 1):
                 data = await chain.http.get(f"/v1/blocks/{at}")
                 block, _, receipts = codec.decode(data, FRAME_BYTES_MAX, "block")
@@ -214,8 +198,8 @@ class Story:
                     body = SignedTransaction.decode(encoded).body
                     registers = (body.contract, body.action) == ("index", "register")
                     if registers and Receipt.decode(receipt).ok:
-                        rows += len(body.args[1])
-        return rows
+                        committed += len(body.args[1])
+        return committed
 
     # -- 3: a doctor ------------------------------------------------------------------------
 
@@ -232,7 +216,7 @@ class Story:
                 f"height {found.verified.header.height}."
             )
             for wanted in ("Observation/", "study/"):
-                listed = _first(found.records, there, wanted)
+                listed = first(found.records, there, wanted)
                 shown = await client.read(patient, listed.listed.index, permission)
                 if shown.attachments:
                     verify_attachments(shown.record, shown.attachments)
@@ -248,7 +232,10 @@ class Story:
         """The vendor reads all released records of all hospitals and verifies each."""
         self.say("\n[bold]4. The vendor[/bold] queries de-identified records")
         pattern = identifier_pattern(direct_identifiers(self.records))
-        results = await asyncio.gather(*[self._vendor_at(m, pattern) for m in self.hospitals])
+        with self._progress() as progress:
+            results = await asyncio.gather(
+                *[self._vendor_at(m, pattern, progress) for m in self.hospitals]
+            )
         self.facts.vendor_records_verified = sum(count for count, _ in results)
         self.facts.vendor_identifiers_found = sum(hits for _, hits in results)
         self.say(
@@ -256,7 +243,10 @@ class Story:
             f"{self.facts.vendor_identifiers_found} direct identifiers found in them."
         )
 
-    async def _vendor_at(self, holder: str, pattern) -> tuple[int, int]:
+    async def _vendor_at(
+        self, holder: str, pattern: re.Pattern[str], progress: Progress
+    ) -> tuple[int, int]:
+        bar = progress.add_task(holder, total=self.released[holder], phase="verified")
         genesis = self.network.genesis
         vendor = next(member.id for member in genesis.members if member.kind == "vendor")
         key = self.network.directory / vendor / "keys" / user_key_name("vendor-service")
@@ -270,6 +260,7 @@ class Story:
                 text = b"\n".join(record.record.fields.values()).decode("utf-8")
                 hits += len(pattern.findall(text))
                 count += 1
+                progress.update(bar, completed=count)
         return count, hits
 
     # -- 5: a resident ----------------------------------------------------------------------
@@ -320,7 +311,7 @@ class Story:
         async with self.staff(person.hospitals[0], "treating") as doctor:
             permission = await doctor.request_permission(patient, "TREAT")
             records = (await doctor.list(patient, permission)).records
-            listed = _first(records, None, "MedicationRequest/")
+            listed = first(records, None, "MedicationRequest/")
             clinical = await doctor.read(patient, listed.listed.index, permission)
         shown = await client.show(listed.listed.index)
         hidden = set(clinical.record.fields) - set(shown.record.fields)
@@ -358,7 +349,7 @@ class Story:
             patient = await client.patient(NATIONAL_ID, self.person.identifier)
             permission = await client.request_permission(patient, "TREAT")
             found = await client.list(patient, permission)
-            listed = _first(found.records, there, "Observation/")
+            listed = first(found.records, there, "Observation/")
             assert listed.metadata is not None
             resource_id = listed.metadata.locator.strip().split("/")[-1]
             path, before = change_one_value(self.records / there, resource_id)
@@ -387,7 +378,7 @@ class Story:
             patient = await client.patient(NATIONAL_ID, person.identifier)
             await client.request_permission(patient, "TREAT")
         status = await self.network.status(others[0])
-        self.facts.view_changes = _number(status, "view_changes")
+        self.facts.view_changes = number(status, "view_changes")
         self.say(
             f"{primary} is gone; {time.monotonic() - began:.1f} s later the next transaction is "
             f"committed in view {status['view']}, with {status['primary']} as primary."
@@ -419,7 +410,7 @@ class Story:
             self.fault,
         ):
             await step()
-        self.facts.height = _number(await self.network.status(self.hospitals[0]), "height")
+        self.facts.height = number(await self.network.status(self.hospitals[0]), "height")
         self.facts.seconds = round(time.monotonic() - began, 1)
         verdict = "all checks hold" if self.facts.all_true() else "[red]a check failed[/red]"
         self.say(f"\nDone in {self.facts.seconds} s at height {self.facts.height}: {verdict}.")
@@ -442,32 +433,13 @@ class Story:
             self.console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-def _number(values: Mapping[str, object], name: str) -> int:
-    value = values.get(name, 0)
-    return value if isinstance(value, int) else 0
-
-
-def _rows(values: Mapping[str, object], name: str) -> list[dict[str, object]]:
-    rows = values.get(name, [])
-    return rows if isinstance(rows, list) else []
-
-
-def _first(records: tuple[ListedRecord, ...], holder: str | None, kind: str) -> ListedRecord:
-    """The first record whose locator begins with ``kind``, at that hospital."""
-    for record in records:
-        held = holder is None or record.listed.row.member == holder
-        if held and record.metadata is not None and record.metadata.locator.startswith(kind):
-            return record
-    raise RuntimeError(f"the sample has no {kind} of this patient at {holder}")
-
-
 async def tell(story: Story, options: argparse.Namespace) -> bool:
     """Runs the story; whether every check held. Stops every process, whatever happens."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(story.run())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: (stopped.set(), work.cancel()))
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, lambda: (stopped.set(), work.cancel()))
     try:
         await work
         if not options.once:

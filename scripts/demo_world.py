@@ -4,13 +4,42 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from nodes.client.records import ListedRecord
 
 NATIONAL_ID = "urn:oid:2.16.156.10011.1.3"
 _IDENTIFYING_CHARACTERS_MIN = 4
 """Shorter latin texts occur in ordinary words; Chinese names are two characters long."""
+
+
+@dataclass
+class Facts:
+    """What the story established; the members of the JSON line."""
+
+    validators: int = 0
+    height: int = 0
+    records_indexed: int = 0
+    rows_committed: int = 0
+    hospital_read_verified: bool = False
+    vendor_records_verified: int = 0
+    vendor_identifiers_found: int = -1
+    resident_list_complete: bool = False
+    resident_medication_hidden: bool = False
+    tamper_detected: bool = False
+    omission_detected: bool = False
+    view_changes: int = 0
+    restarted_node_same_root: bool = False
+    seconds: float = 0.0
+
+    def all_true(self) -> bool:
+        """Whether nothing failed and nothing is missing."""
+        flags = [value for value in vars(self).values() if isinstance(value, bool)]
+        counts = (self.records_indexed, self.vendor_records_verified, self.view_changes)
+        rows_match = self.rows_committed == self.records_indexed
+        return all(flags) and all(counts) and rows_match and self.vendor_identifiers_found == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +166,24 @@ def change_one_value(records: Path, resource_id: str) -> tuple[Path, bytes]:
         path.write_bytes(gzip.compress(data) if packed else data)
         return path, before
     raise FileNotFoundError(f"no file below {records} holds the resource to change")
+
+
+def number(values: Mapping[str, object], name: str) -> int:
+    """The integer of that name in a JSON answer, or 0."""
+    value = values.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def rows(values: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    """The list of that name in a JSON answer, or an empty one."""
+    rows = values.get(name, [])
+    return rows if isinstance(rows, list) else []
+
+
+def first(records: tuple[ListedRecord, ...], holder: str | None, kind: str) -> ListedRecord:
+    """The first record whose locator begins with ``kind``, at that hospital."""
+    for record in records:
+        held = holder is None or record.listed.row.member == holder
+        if held and record.metadata is not None and record.metadata.locator.startswith(kind):
+            return record
+    raise RuntimeError(f"the sample has no {kind} of this patient at {holder}")
