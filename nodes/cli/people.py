@@ -10,6 +10,7 @@ import typer
 from nodes.cli.output import BadArgument, hex_argument, print_json, print_table, reported_errors
 
 T = TypeVar("T")
+TREATMENT = ("TREAT", "ETREAT")
 
 hospital_app = typer.Typer(
     help="Find and read records.", no_args_is_help=True, rich_markup_mode=None
@@ -56,6 +57,13 @@ def _identifier(value: str) -> str:
     return text
 
 
+def _purpose(value: str, *allowed: str) -> str:
+    """The purpose, refused here because the chain's answer would not name it."""
+    if value not in allowed:
+        raise BadArgument("--purpose", f"give one of: {', '.join(allowed)}")
+    return value
+
+
 def index(
     config: GatewayFile,
     watch: Annotated[bool, typer.Option(help="Show progress while it runs.")] = False,
@@ -88,7 +96,8 @@ def hospital_find(
         from nodes.cli import staff
         from nodes.cli.show import show_list
 
-        found = _run(staff.find(config, system, _identifier(identifier), purpose))
+        reason = _purpose(purpose, *TREATMENT)
+        found = _run(staff.find(config, system, _identifier(identifier), reason))
         print_json(found) if json else show_list(found)
 
 
@@ -112,7 +121,8 @@ def hospital_read(
 
         key = hex_argument(patient, 32, "PATIENT")
         given = hex_argument(permission, 32, "--permission") if permission else None
-        wanted = staff.Reading(key, index, given, purpose, attachments, proof)
+        reason = _purpose(purpose, *TREATMENT)
+        wanted = staff.Reading(key, index, given, reason, attachments, proof)
         found = _run(staff.read(config, wanted))
         print_json(found) if json else show_record(found)
 
@@ -133,7 +143,9 @@ def bind_resident(
         from nodes.cli import staff
 
         bound = _run(staff.bind_resident(config, public_key, system, _identifier(identifier), days))
-        print_json(bound) if json else typer.echo(f"bound key {bound['key_id']}")
+        print_json(bound) if json else typer.echo(
+            f"bound key {bound['key_id']}\nto an identifier of system {bound['system']}"
+        )
 
 
 @vendor_app.command("query")
@@ -154,7 +166,8 @@ def vendor_query(
         from nodes.cli import outsiders
         from nodes.cli.show import show_query
 
-        query = outsiders.Query(tuple(holder or ()), kind, code, purpose, limit)
+        reason = _purpose(purpose, "HRESCH", "TREAT")
+        query = outsiders.Query(tuple(holder or ()), kind, code, reason, limit)
         found = _run(outsiders.vendor_query(config, query))
         print_json(found) if json else show_query(found)
 

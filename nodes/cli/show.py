@@ -114,9 +114,13 @@ def show_list(found: Mapping[str, Any]) -> None:
         for item in found["records"]
     ]
     print_table("Records (complete list, verified)", columns, rows)
-    head = {name: found[name] for name in ("patient", "permission", "height", "age_ms")
-            if name in found}  # fmt: skip
-    print_fields(head)
+    head = ("system", "patient", "permission", "height", "age_ms")
+    print_fields({name: found[name] for name in head if name in found})
+    if not rows:
+        typer.echo(
+            "\nNo hospital has indexed a record under this identifier of this system. A mistyped\n"
+            "identifier, or one of another system, has an empty list too: check both."
+        )
 
 
 def show_record(found: Mapping[str, Any]) -> None:

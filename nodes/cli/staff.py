@@ -49,11 +49,12 @@ async def find(file: Path, system: str, identifier: str, purpose: str) -> Member
     """The complete list of a patient's records, under a permission that is asked for now."""
     config = load_config(GatewayConfig, file)
     async with _client(config, "treating") as client:
-        patient = await client.patient(system or config.national_id_systems[0], identifier)
+        system = system or config.national_id_systems[0]
+        patient = await client.patient(system, identifier)
         permission = await client.request_permission(patient, purpose)
         found = await client.list(patient, permission)
-        members = list_members(client.session, found)
-        return {"patient": patient.hex(), "permission": permission.hex()} | members
+        head = {"system": system, "patient": patient.hex(), "permission": permission.hex()}
+        return head | list_members(client.session, found)
 
 
 async def read(file: Path, wanted: Reading) -> Members:
@@ -95,10 +96,12 @@ async def bind_resident(
     key = _public_key(public_key)
     config = load_config(GatewayConfig, file)
     async with _client(config, "registrar") as client:
-        patient = await client.patient(system or config.national_id_systems[0], identifier)
+        system = system or config.national_id_systems[0]
+        patient = await client.patient(system, identifier)
         until = TimestampMs(time.time_ns() // 1_000_000 + days * _DAY_MS)
         await client.bind_resident(patient, key, until)
-        return {"patient": patient.hex(), "key_id": key.key_id.hex(), "valid_until_ms": until}
+        head = {"system": system, "patient": patient.hex()}
+        return head | {"key_id": key.key_id.hex(), "valid_until_ms": until}
 
 
 def _public_key(text: str) -> PublicKey:

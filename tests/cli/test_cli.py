@@ -15,7 +15,7 @@ from ledger.types.entries import PARAMETERS_KEY
 from nodes.api.proofs import ProofMaker
 from nodes.cli import staff
 from nodes.cli.main import app
-from nodes.cli.show import PROBLEMS_SHOWN_MAX, show_index_report
+from nodes.cli.show import PROBLEMS_SHOWN_MAX, show_index_report, show_list
 from nodes.gateway.records import REASONS
 from tests.api.network import MemoryChain
 from tests.contracts.support import GENESIS
@@ -97,6 +97,9 @@ def test_help_loads_nothing_heavy() -> None:
         ("status", "no-such.toml"),
         ("resident", "list", "--home", "no-such"),
         ("resident", "enrol", "--home", "h", "--genesis", "no-such", "--gateway", "a"),
+        ("hospital", "find", "x.toml", "--id", "1", "--purpose", "FUN"),
+        ("hospital", "read", "x.toml", "00" * 32, "0", "--purpose", "HRESCH"),
+        ("vendor", "query", "x.toml", "--purpose", "ETREAT"),
         ("unknown",),
     ],
 )
@@ -149,6 +152,21 @@ def test_an_index_report_says_what_each_reason_means(capsys: pytest.CaptureFixtu
     assert shown.count("a.json") == PROBLEMS_SHOWN_MAX
     assert "no valid JSON" in shown
     assert f"first {PROBLEMS_SHOWN_MAX}" in shown
+
+
+@pytest.mark.parametrize("command", [("hospital", "find", "--id", "1"), ("vendor", "query")])
+def test_a_purpose_that_is_none_is_named_with_those_there_are(command: tuple[str, ...]) -> None:
+    line = failure(run(*command, "no-such.toml", "--purpose", "FUN"), 2)
+    assert line.startswith("yilian: --purpose: give one of: ")
+
+
+def test_an_empty_list_says_that_the_identifier_may_be_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_list({"system": "urn:x", "height": 1, "age_ms": 1, "records": []})
+    shown = capsys.readouterr().out
+    assert "urn:x" in shown
+    assert "check both" in shown
 
 
 def test_genesis_is_shown_as_text_and_json(network: Path) -> None:
