@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from nodes.local_network import LocalNetwork
-from tests.network.support import NATIONAL_ID, SAMPLE, Done, ready, stopping, yilian
+from tests.network.support import NATIONAL_ID, SAMPLE, Done, read_documents, ready, stopping, yilian
 
 pytestmark = pytest.mark.network
 
@@ -222,8 +222,8 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
         assert report["verified"] is True
         assert report[name] > 0
         data = bytearray(proof.read_bytes())
-        for part in range(4):
-            place = (2 * part + 1) * len(data) // 8
+        for part in range(2):
+            place = (2 * part + 1) * len(data) // 4
             data[place] ^= 1 << part
             proof.write_bytes(data)
             failure(yilian("verify", proof, "--genesis", genesis), 1)
@@ -231,6 +231,23 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
         # A proof is never written over another file.
         again = yilian("resident", *words, "--home", home, "--proof", proof)
         assert str(proof) in failure(again, 2)
+
+
+def test_PRIV_1_no_log_and_no_ledger_names_the_person(
+    network: LocalNetwork, found: dict[str, Any], home: Path
+) -> None:
+    documents = read_documents(network.directory / "hospital-a" / "records")
+    (person,) = (r for rs in documents.values() for r in rs if r["resourceType"] == "Patient")
+    words = {PERSON, person["id"], *(i["value"] for i in person["identifier"])}
+    words |= {name["text"] for name in person["name"]} | {t["value"] for t in person["telecom"]}
+    canaries = [word.encode() for word in words]
+    assert len(canaries) >= 4
+    files = list(network.directory.glob("*/*.log"))
+    assert len(files) == 2 * len(HOSPITALS)
+    files += [path for path in network.directory.glob("*/node-data/**/*") if path.is_file()]
+    for file in files:
+        data = file.read_bytes()
+        assert not any(word in data for word in canaries), file.name
 
 
 def test_texts_fit_80_columns(
