@@ -64,6 +64,13 @@ def _purpose(value: str, *allowed: str) -> str:
     return value
 
 
+def _new(path: Path | None, argument: str) -> Path | None:
+    """A path that is free, checked before a disclosure is recorded for nothing."""
+    if path is not None and (path.exists() or not path.absolute().parent.is_dir()):
+        raise BadArgument(argument, f"{path}: name a new one, in a folder that is there")
+    return path
+
+
 def index(
     config: GatewayFile,
     watch: Annotated[bool, typer.Option(help="Show progress while it runs.")] = False,
@@ -122,7 +129,14 @@ def hospital_read(
         key = hex_argument(patient, 32, "PATIENT")
         given = hex_argument(permission, 32, "--permission") if permission else None
         reason = _purpose(purpose, *TREATMENT)
-        wanted = staff.Reading(key, index, given, reason, attachments, proof)
+        wanted = staff.Reading(
+            key,
+            index,
+            given,
+            reason,
+            _new(attachments, "--attachments"),
+            _new(proof, "--proof"),
+        )
         found = _run(staff.read(config, wanted))
         print_json(found) if json else show_record(found)
 
@@ -200,7 +214,7 @@ def resident_list(home: Home, proof: Proof = None, json: Json = False) -> None:
         from nodes.cli import outsiders
         from nodes.cli.show import show_list
 
-        found = _run(outsiders.resident_list(home, proof))
+        found = _run(outsiders.resident_list(home, _new(proof, "--proof")))
         print_json(found) if json else show_list(found)
 
 
@@ -219,7 +233,7 @@ def resident_show(
         from nodes.cli import outsiders
         from nodes.cli.show import show_record
 
-        found = _run(outsiders.resident_show(home, index, proof))
+        found = _run(outsiders.resident_show(home, index, _new(proof, "--proof")))
         print_json(found) if json else show_record(found)
 
 
@@ -232,7 +246,7 @@ def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> No
     with reported_errors():
         from nodes.cli import outsiders
 
-        found = _run(outsiders.resident_accesses(home, proof))
+        found = _run(outsiders.resident_accesses(home, _new(proof, "--proof")))
         if json:
             print_json(found)
             return

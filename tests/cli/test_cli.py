@@ -160,6 +160,24 @@ def test_a_purpose_that_is_none_is_named_with_those_there_are(command: tuple[str
     assert line.startswith("yilian: --purpose: give one of: ")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("resident", "list", "--home", "h"),
+        ("resident", "show", "--home", "h", "0"),
+        ("resident", "accesses", "--home", "h"),
+        ("hospital", "read", "x.toml", "00" * 32, "0"),
+    ],
+)
+def test_nothing_is_asked_for_that_could_not_be_kept(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    for path in (taken, tmp_path / "absent" / "new"):
+        assert "--proof" in failure(run(*command, "--proof", path), 2)
+
+
 def test_an_empty_list_says_that_the_identifier_may_be_wrong(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
