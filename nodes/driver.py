@@ -308,7 +308,8 @@ class Driver:
             case do.FetchBody(block_hash=block_hash):
                 self._send_all(Channel.BODY_REQUEST, block_hash)
             case do.ShareWork():
-                waiting = self.mempool.candidates(BLOCK_TRANSACTIONS_MAX, BLOCK_BYTES_MAX)
+                limits = frames.TRANSACTIONS_PER_FRAME, frames.SHARED_BYTES_MAX
+                waiting = self.mempool.candidates(*limits)
                 self._share([each.value.encoded for each in waiting])
             case do.CatchUp(height=height):
                 self._world.trace.emit("behind", height=self._store.height, others=height)

@@ -8,6 +8,8 @@ from ledger.errors import NotCanonical
 from ledger.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
 
 TRANSACTIONS_PER_FRAME = 500
+SHARED_BYTES_MAX = 256 * 1024
+"""Waiting transactions that are passed on at once in a view change; the next follow later."""
 _PART_BYTES = FRAME_BYTES_MAX // 2
 """Transactions of one frame, together; one transaction always fits."""
 
