@@ -10,7 +10,6 @@ import typer
 from nodes.cli.output import BadArgument, hex_argument, print_json, print_table, reported_errors
 
 T = TypeVar("T")
-TREATMENT = ("TREAT", "ETREAT")
 
 hospital_app = typer.Typer(
     help="Find and read records.", no_args_is_help=True, rich_markup_mode=None
@@ -57,10 +56,12 @@ def _identifier(value: str) -> str:
     return text
 
 
-def _purpose(value: str, *allowed: str) -> str:
-    """The purpose, refused here because the chain's answer would not name it."""
-    if value not in allowed:
-        raise BadArgument("--purpose", f"give one of: {', '.join(allowed)}")
+def _purpose(value: str) -> str:
+    """A purpose there is; whether it is permitted, the chain says."""
+    from ledger.types.entries import PURPOSES
+
+    if value not in PURPOSES:
+        raise BadArgument("--purpose", f"give one of: {', '.join(PURPOSES)}")
     return value
 
 
@@ -103,7 +104,7 @@ def hospital_find(
         from nodes.cli import staff
         from nodes.cli.show import show_list
 
-        reason = _purpose(purpose, *TREATMENT)
+        reason = _purpose(purpose)
         found = _run(staff.find(config, system, _identifier(identifier), reason))
         print_json(found) if json else show_list(found)
 
@@ -128,7 +129,7 @@ def hospital_read(
 
         key = hex_argument(patient, 32, "PATIENT")
         given = hex_argument(permission, 32, "--permission") if permission else None
-        reason = _purpose(purpose, *TREATMENT)
+        reason = _purpose(purpose)
         wanted = staff.Reading(
             key,
             index,
@@ -180,7 +181,7 @@ def vendor_query(
         from nodes.cli import outsiders
         from nodes.cli.show import show_query
 
-        reason = _purpose(purpose, "HRESCH", "TREAT")
+        reason = _purpose(purpose)
         query = outsiders.Query(tuple(holder or ()), kind, code, reason, limit)
         found = _run(outsiders.vendor_query(config, query))
         print_json(found) if json else show_query(found)
