@@ -121,18 +121,20 @@ class LocalNetwork:
                 del self._processes[key]
 
     async def wait_ready(self, seconds: float = 30.0) -> None:
-        """Returns when every started service answers; raises NotReady or ProcessEnded."""
+        """Returns when every started service answers and proves; raises NotReady or ProcessEnded.
+
+        Before the first block nothing can be proved, so that one is waited for, too.
+        """
         deadline = time.monotonic() + seconds
         for member, service in list(self._processes):
             while True:
                 self.check_alive()
-                try:
-                    await self.status(member, service)
-                    break
-                except LedgerError:
-                    if time.monotonic() > deadline:
-                        log = str(self.log(member, service))
-                        raise NotReady(int(seconds), f"{member} {service}", log) from None
+                with suppress(LedgerError):  # it may be starting; the deadline decides
+                    if (await self.status(member, service))["height"]:
+                        break
+                if time.monotonic() > deadline:
+                    log = str(self.log(member, service))
+                    raise NotReady(int(seconds), f"{member} {service}", log)
                 await asyncio.sleep(0.1)
 
     def node_client(self, member: str) -> HttpClient:

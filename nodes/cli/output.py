@@ -1,6 +1,7 @@
 """What every command shares: exit codes, error lines, tables and JSON on the terminal."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ USAGE = 2
 """Exit code: the command line or a configuration file is wrong."""
 WORLD = 3
 """Exit code: network, disk, or a fault of this program."""
+BROKEN_PIPE = 141
+"""Exit code of a program whose output nobody reads any more, as shells know it."""
 _COLUMNS = 80
 """Of the terminal for which texts are made; a value is never broken, so that it can be copied."""
 
@@ -55,6 +58,11 @@ def reported_errors() -> Iterator[None]:
             raise typer.Exit(_report_bug(error)) from None
         _say(str(error))
         raise typer.Exit(exit_code(error)) from None
+    except BrokenPipeError:
+        # Whoever read our output went away, such as `head`: nobody is left to be told, and the
+        # interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(BROKEN_PIPE) from None
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         _say(f"{where}{error.strerror or type(error).__name__}; check the path and the disk")

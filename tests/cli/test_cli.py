@@ -277,3 +277,39 @@ def test_P4_an_unforeseen_failure_is_one_line_without_its_text(
     line = failure(run("hospital", "find", network / "hospital-1/gateway.toml", "--id", "1"), 3)
     assert "KeyError at test_cli.py:" in line
     assert "canary" not in line
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "nodes.cli.main",
+            "network",
+            "create",
+            str(tmp_path / "net"),
+            "--hospitals",
+            "60",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    shown = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "nodes.cli.main",
+            "genesis",
+            "show",
+            str(tmp_path / "net" / "genesis.bin"),
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert shown.stdout is not None
+    assert shown.stderr is not None
+    shown.stdout.close()
+    errors = shown.stderr.read()
+    assert (shown.wait(), errors) == (141, b"")
