@@ -404,14 +404,14 @@ class Driver:
 
     def _apply(self, block: Block, certificate: QuorumCertificate) -> Effects:
         result = self._execute(block)
+        if self._world.safety is not None:
+            self._world.safety.settle(block.header.height)
         self._store.commit(block, certificate, result)
         self._results.clear()
         ids = [receipt.transaction_id for receipt in result.receipts]
         self.mempool.remove(ids)
         self.mempool.expire(Height(block.header.height + 1))
         self._applied_at_ms = self._world.clock.monotonic_ms()
-        if self._world.safety is not None:
-            self._world.safety.prune(block.header.height)
         self._world.trace.emit(
             "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
         )

@@ -67,6 +67,17 @@ class SafetyStore(Protocol):
     def prune(self, below: Height) -> None:
         """Forgets votes of heights below ``below``; the highest view is always kept."""
 
+    def settle(self, height: Height) -> None:
+        """Durably knows of ``height`` when it returns, voted at or not; forgets lower heights.
+
+        Called before a block is stored, so that a safety store which is older than the chain,
+        such as one from a backup, is found out at the next start (A2).
+        """
+
+    @property
+    def highest_height(self) -> Height:
+        """The highest height that was voted at or settled; 0 at first."""
+
     @property
     def highest_view(self) -> View:
         """The highest view of any vote ever recorded, also of forgotten ones; 0 at first."""

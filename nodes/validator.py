@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from contracts.registry import Registry
 from ledger.errors import PeerFault, WorldFault
+from ledger.primitives import Height
 from ledger.types.genesis import Genesis
 from nodes.api.http import Problem, peer_certificate, start_site
 from nodes.api.server import create_app
@@ -21,7 +22,12 @@ from nodes.runtime import NodeRuntime
 from nodes.signer.key_files import FileSigner
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.leveldb import LevelDbStorage
-from nodes.storage.safety_store import FileSafetyStore, SafetyStoreDamaged, SafetyStoreMissing
+from nodes.storage.safety_store import (
+    FileSafetyStore,
+    SafetyStoreDamaged,
+    SafetyStoreMissing,
+    SafetyStoreStale,
+)
 from nodes.transport.peer_links import PeerLinks
 from nodes.transport.pki import client_context, peer_member, server_context
 
@@ -45,7 +51,7 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         storage = LevelDbStorage(config.ledger_path)
         stack.callback(storage.close)
         store = LedgerStore(storage, Registry(), genesis)
-        safety = _safety_store(config, trace)
+        safety = _safety_store(config, store.height, trace)
         if safety is not None:
             stack.callback(safety.close)
         node = NodeRuntime(
@@ -92,11 +98,16 @@ def _check_member(config: NodeConfig, genesis: Genesis, signer: FileSigner) -> N
         raise NotThisMember(config.member, "its consensus key is another than the genesis names")
 
 
-def _safety_store(config: NodeConfig, trace: TraceSink) -> FileSafetyStore | None:
+def _safety_store(config: NodeConfig, height: Height, trace: TraceSink) -> FileSafetyStore | None:
     """The memory of votes, or None: without it this validator only observes (A2)."""
     try:
-        return FileSafetyStore(config.safety_path)
-    except (SafetyStoreMissing, SafetyStoreDamaged) as error:
+        store = FileSafetyStore(config.safety_path)
+        if store.highest_height < height:
+            known = store.highest_height
+            store.close()
+            raise SafetyStoreStale(str(config.safety_path), known, height)
+        return store
+    except (SafetyStoreMissing, SafetyStoreDamaged, SafetyStoreStale) as error:
         trace.emit("observing_only", reason=type(error).__name__, advice=str(error))
         return None
 

@@ -80,6 +80,19 @@ class SafetyStoreUnusable(WorldFault):
     template = "{path}: {reason}. The process must end; check owner, mode and free space"
 
 
+@dataclass(eq=False)
+class SafetyStoreStale(WorldFault):
+    """The safety store is older than the chain: it came from a backup (A2)."""
+
+    path: str
+    knows: int
+    chain: int
+    template = (
+        "{path}: knows heights up to {knows}, the chain here has {chain}: it is an old copy. The "
+        "node can only observe until its consensus key is renewed"
+    )
+
+
 class VoteLog:
     """Which votes are recorded, and which may be added. No I/O."""
 
@@ -94,6 +107,11 @@ class VoteLog:
     def votes(self) -> tuple[Vote, ...]:
         """All that are not forgotten, oldest first."""
         return tuple(self._votes.values())
+
+    @property
+    def highest_height(self) -> Height:
+        """Of any vote ever recorded, or settled."""
+        return max(self._view_of_height, default=self.below)
 
     def new_votes(self, votes: Sequence[Vote]) -> list[Vote]:
         """Those of ``votes`` that are not recorded yet, if all may be; changes nothing.
@@ -154,6 +172,15 @@ class MemorySafetyStore:
         """Forgets votes of heights below ``below``."""
         self._log.prune(below)
 
+    def settle(self, height: Height) -> None:
+        """Knows of ``height``."""
+        self._log.prune(height)
+
+    @property
+    def highest_height(self) -> Height:
+        """The highest height that was voted at or settled."""
+        return self._log.highest_height
+
     @property
     def highest_view(self) -> View:
         """The highest view of any vote ever recorded."""
@@ -211,6 +238,11 @@ class FileSafetyStore:
         """The highest view of any vote ever recorded."""
         return self._log.highest_view
 
+    @property
+    def highest_height(self) -> Height:
+        """The highest height that was voted at or settled."""
+        return self._log.highest_height
+
     def append(self, votes: Sequence[Vote]) -> None:
         """On disk when it returns; votes already recorded cost nothing.
 
@@ -219,9 +251,23 @@ class FileSafetyStore:
         """
         self._check_usable()
         fresh = self._log.new_votes(votes)
-        if not fresh:
-            return
-        payload = self._payload(fresh)
+        if fresh:
+            self._write(fresh)
+            self._log.record(fresh)
+
+    def settle(self, height: Height) -> None:
+        """On disk when it returns, which costs nothing where a vote of that height is there.
+
+        Raises SafetyStoreUnusable.
+        """
+        known = self._log.highest_height
+        self.prune(height)
+        if height > known:
+            self._write([])
+
+    def _write(self, votes: Sequence[Vote]) -> None:
+        """One more record, synced; it holds the floor and the highest view, too."""
+        payload = self._payload(votes)
         record, chain = _record(self._salt, self._chain, payload)
         try:
             _write_all(self._file, record)
@@ -230,7 +276,6 @@ class FileSafetyStore:
             # Never tried again: after a failed sync the kernel may have dropped the pages.
             self._failed = True
             raise SafetyStoreUnusable(str(self._path), _reason(error)) from None
-        self._log.record(fresh)
         self._size += len(record)
         self._chain = chain
 

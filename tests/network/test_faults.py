@@ -137,6 +137,27 @@ async def test_SAFE_1_without_its_memory_of_votes_a_validator_only_observes(
         await assert_kept(network, kept)
 
 
+async def test_A2_a_validator_with_an_old_copy_of_its_votes_only_observes(tmp_path: Path) -> None:
+    async with validators(tmp_path / "net", 4) as network:
+        kept = await commit(network, "hospital-1", 3)
+        votes = node_data(network, "hospital-3") / "safety.log"
+        network.kill("hospital-3", "node")
+        copy = votes.read_bytes()
+        network.start("hospital-3", "node")
+        await network.wait_ready()
+        kept += await commit(network, "hospital-3", 3)
+        await settled(network)
+        network.kill("hospital-3", "node")
+        votes.write_bytes(copy)
+        network.start("hospital-3", "node")
+        await network.wait_ready()
+        kept += await commit(network, "hospital-1", 3)
+        await settled(network)
+        assert (await network.status("hospital-3"))["observer"] is True
+        assert "SafetyStoreStale" in network.log("hospital-3", "node").read_text("utf-8")
+        await assert_kept(network, kept)
+
+
 @pytest.mark.parametrize("hospitals", [1, 3])
 async def test_LIVE_2_networks_without_fault_tolerance_commit_and_restart(
     hospitals: int, tmp_path: Path

@@ -53,6 +53,21 @@ def test_votes_are_kept_in_their_order(store: SafetyStore) -> None:
     assert store.highest_view == 3
 
 
+def test_A2_settled_heights_are_known_and_kept_over_a_restart(tmp_path: Path) -> None:
+    for store in (MemorySafetyStore(), new_file(tmp_path / "safety.log")):
+        assert store.highest_height == 0
+        store.append([vote()])
+        assert store.highest_height == 5
+        store.settle(Height(5))
+        assert list(store.votes()) == [vote()]
+        store.settle(Height(9))
+        assert (store.highest_height, list(store.votes())) == (9, [])
+        with pytest.raises(EquivocationRefused):
+            store.append([vote(digest=9)])
+    store.close()
+    assert FileSafetyStore(tmp_path / "safety.log").highest_height == 9
+
+
 def test_A2_another_digest_is_refused(store: SafetyStore) -> None:
     store.append([vote()])
     with pytest.raises(EquivocationRefused) as caught:
