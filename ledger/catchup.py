@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ledger import codec
-from ledger.errors import NotCanonical
+from ledger.errors import NotCanonical, WorldFault
 from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Hash32, Height, MemberId, View
@@ -27,6 +27,18 @@ RESPONSE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 REQUEST_TIMEOUT_MS = 2_000
 BLAME_MS = 10_000
 """How long a peer that sent something false is not asked again."""
+
+
+@dataclass(eq=False)
+class Diverged(WorldFault):
+    """A certified block does not execute here to what its header says. Never vote again."""
+
+    height: int
+    reason: str
+    template = (
+        "block {height} is certified, but this node computes something else ({reason}); its disk "
+        "or its software is damaged: stop, keep the data for inspection, and resynchronise"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 def encode(value: Value) -> bytes:
     """Canonical bytes of ``value``; raises NotCanonical where it has none."""
     try:
-        return cast(bytes, _pack(_checked(value, "value", 0)))
+        return cast(bytes, _pack(_ordered(value) if _check(value, "value", 0) else value))
     except UnicodeEncodeError:
         raise NotCanonical("value", "text with half of a surrogate pair") from None
 
@@ -48,7 +48,7 @@ def decode(data: bytes, limit: int, what: str) -> Value:
             max_map_len=CODEC_ITEMS_MAX,
             max_ext_len=0,
         )
-        again = _pack(_checked(value, what, 0))
+        again = _pack(_ordered(value) if _check(value, what, 0) else value)
     except NotCanonical:
         raise
     # msgpack documents ValueError for malformed input; its C unpacker adds the two others.
@@ -66,34 +66,67 @@ def _unique_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
     return result
 
 
-def _checked(value: object, what: str, depth: int) -> object:
-    """``value`` if every part of it is allowed; maps come back with their keys sorted."""
+def _check(value: object, what: str, depth: int) -> bool:
+    """Raises NotCanonical unless every part of ``value`` is allowed; whether it holds a map.
+
+    Each transaction comes through here several times: byte strings and integers inside an array,
+    which most parts are, cost no call.
+    """
+    # Exactly these types: what msgpack makes of an extension is a subclass of tuple.
+    if type(value) is tuple or type(value) is list:
+        if depth >= CODEC_DEPTH_MAX:
+            raise NotCanonical(what, f"nested deeper than {CODEC_DEPTH_MAX}")
+        if len(value) > CODEC_ITEMS_MAX:
+            raise NotCanonical(what, f"more than {CODEC_ITEMS_MAX} items")
+        holds_map = False
+        for item in value:
+            if isinstance(item, bytes):
+                continue
+            if type(item) is int and 0 <= item <= U64_MAX:
+                continue
+            if _check(item, what, depth + 1):
+                holds_map = True
+        return holds_map
+    if isinstance(value, Mapping):
+        return _check_map(value, what, depth)
+    _check_scalar(value, what)
+    return False
+
+
+def _check_map(value: Mapping[object, object], what: str, depth: int) -> bool:
+    if depth >= CODEC_DEPTH_MAX:
+        raise NotCanonical(what, f"nested deeper than {CODEC_DEPTH_MAX}")
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise NotCanonical(what, "a map key that is not text")
+        _check_scalar(key, what)
+        _check(item, what, depth + 1)
+    return True
+
+
+def _check_scalar(value: object, what: str) -> None:
     if isinstance(value, bytes) or value is None:
-        return value
+        return
     if isinstance(value, bool):
         raise NotCanonical(what, "a boolean")
     if isinstance(value, int):
         if not 0 <= value <= U64_MAX:
             raise NotCanonical(what, "an integer outside 0..2^64-1")
-        return value
-    if isinstance(value, str):
+    elif isinstance(value, str):
         if not value.isascii() and not unicodedata.is_normalized("NFC", value):
             raise NotCanonical(what, "text that is not in NFC")
-        return value
-    if depth >= CODEC_DEPTH_MAX:
-        raise NotCanonical(what, f"nested deeper than {CODEC_DEPTH_MAX}")
+    else:
+        raise NotCanonical(what, f"a value of kind {type(value).__name__}")
+
+
+def _ordered(value: object) -> object:
+    """``value`` with the keys of its maps sorted by their bytes."""
     if isinstance(value, tuple | list):
-        if len(value) > CODEC_ITEMS_MAX:
-            raise NotCanonical(what, f"more than {CODEC_ITEMS_MAX} items")
-        return [_checked(item, what, depth + 1) for item in value]
+        return [_ordered(item) for item in value]
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise NotCanonical(what, "a map key that is not text")
         ordered = sorted(value.items(), key=lambda item: item[0].encode())
-        return {
-            _checked(key, what, depth + 1): _checked(item, what, depth + 1) for key, item in ordered
-        }
-    raise NotCanonical(what, f"a value of kind {type(value).__name__}")
+        return {key: _ordered(item) for key, item in ordered}
+    return value
 
 
 def array(value: Value, length: int, what: str) -> tuple[Value, ...]:

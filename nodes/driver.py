@@ -9,10 +9,11 @@ dropped. Any other error ends the process: halting is better than going on wrong
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ledger import catchup
-from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Status
+from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Diverged, Status
 from ledger.consensus import effects as do
 from ledger.consensus.effects import Effect, Effects, Vote
 from ledger.consensus.events import (
@@ -57,12 +58,12 @@ from ledger.limits import (
     BLOCK_TIME_AHEAD_MAX_MS,
     BLOCK_TRANSACTIONS_MAX,
 )
-from ledger.mempool import AlreadyKnown, Mempool
+from ledger.mempool import AlreadyKnown, Mempool, MempoolFull
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
 from ledger.state import State
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, verify_quorum_certificate
-from ledger.types.genesis import Genesis
+from ledger.types.genesis import Genesis, UserKey
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes import frames
 from nodes.frames import Channel
@@ -75,18 +76,6 @@ RESEND_INTERVAL_MS = 500
 RESULTS_MAX = 4
 """Results of proposals at one height; each view may bring another one."""
 _AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
-
-
-@dataclass(eq=False)
-class Diverged(WorldFault):
-    """A certified block does not execute here to what its header says. Never vote again."""
-
-    height: int
-    reason: str
-    template = (
-        "block {height} is certified, but this node computes something else ({reason}); its disk "
-        "or its software is damaged: stop, keep the data for inspection, and resynchronise"
-    )
 
 
 @dataclass(slots=True)
@@ -393,14 +382,24 @@ class Driver:
 
     def _verified(self, encoded: bytes) -> VerifiedTransaction:
         known = self.mempool.get_by_bytes(encoded)
-        return known if known is not None else self.verify(SignedTransaction.decode(encoded))
+        if known is not None:
+            return known
+        verified = self.verify(SignedTransaction.decode(encoded))
+        # It waits here, too, so that its signature is not checked again when it is passed on.
+        with suppress(AlreadyKnown, MempoolFull):
+            member = self._signer(verified.value).member
+            self.mempool.add(verified, member, self._world.clock.monotonic_ms())
+        return verified
 
-    def verify(self, signed: SignedTransaction) -> Verified[SignedTransaction]:
-        """Checks the signature by the registered key; raises PeerFault."""
+    def _signer(self, signed: SignedTransaction) -> UserKey:
         signer = self._contracts.signer(State(self._store), signed.body.signer)
         if signer is None:
             raise TransactionRefused(signed.id, "transaction/unknown-signer")
-        return verify_transaction(signed, signer.public_key)
+        return signer
+
+    def verify(self, signed: SignedTransaction) -> Verified[SignedTransaction]:
+        """Checks the signature by the registered key; raises PeerFault."""
+        return verify_transaction(signed, self._signer(signed).public_key)
 
     def _apply(self, block: Block, certificate: QuorumCertificate) -> Effects:
         result = self._execute(block)
