@@ -17,7 +17,7 @@ class _Fixed(bytes):
     def __new__(cls, value: bytes) -> Self:
         if len(value) != cls.SIZE:
             raise OutOfRange(cls.__name__, f"{len(value)} bytes, {cls.SIZE} wanted")
-        return super().__new__(cls, value)
+        return bytes.__new__(cls, value)
 
 
 class Hash32(_Fixed):
