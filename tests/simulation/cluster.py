@@ -1,14 +1,17 @@
 """Real drivers, cores, contracts and signatures under a simulated clock, network and disk."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from heapq import heappop, heappush
+from functools import cache, partial
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from contracts.registry import Registry
 from ledger.codec import Value
+from ledger.crypto.keys import Verified
+from ledger.errors import PeerFault
 from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
 from ledger.types.genesis import Genesis, Parameters, UserKey
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
@@ -25,7 +28,10 @@ START_MS = 1_000_000
 TIMEOUT_MS = 1_000
 
 
-def genesis(n: int, rotation: int = 1_000, empty_ms: int = 60_000) -> Genesis:
+@cache
+def genesis(
+    n: int, rotation: int = 1_000, empty_ms: int = 60_000, timeout_ms: int = TIMEOUT_MS
+) -> Genesis:
     """``n`` hospitals, each with a gateway key that is valid for years."""
     document = fixed.genesis(n)
     users = [
@@ -40,11 +46,12 @@ def genesis(n: int, rotation: int = 1_000, empty_ms: int = 60_000) -> Genesis:
     ]
     return replace(
         document,
-        parameters=Parameters(2, rotation, empty_ms, TIMEOUT_MS),
+        parameters=Parameters(2, rotation, empty_ms, timeout_ms),
         users=tuple(sorted(users, key=lambda user: user.public_key.key_id)),
     )
 
 
+@cache
 def gateway_signer(index: int) -> FixedSigner:
     """Key of a hospital's gateway."""
     return FixedSigner(f"gateway {index}")
@@ -132,21 +139,27 @@ class Cluster:
     def start(self, *indexes: int) -> None:
         """Starts processes on whatever their disks hold; all of them without arguments."""
         for index in indexes or range(len(self.nodes)):
-            node = self.nodes[index]
-            node.store = LedgerStore(node.storage, Registry(), self.genesis)
-            world = World(
-                clock=self.clock,
-                transport=SimulatedTransport(self, index),
-                trace=node.trace,
-                store=node.store,
-                safety=node.safety,
-                signer=fixed.validator_signer(node.index),
-                committed=lambda height, ids, node=node: node.committed.update(
-                    dict.fromkeys(ids, height)
-                ),
-            )
-            node.driver = Driver(self.genesis, fixed.hospital(node.index), Registry(), world)
-            self._turn_of(index, node.driver.start)
+            self._turn_of(index, partial(self._boot, index))
+
+    def _boot(self, index: int) -> None:
+        node = self.nodes[index]
+        node.store = LedgerStore(node.storage, Registry(), self.genesis)
+        world = self.world(index, node.store)
+        node.driver = Driver(self.genesis, fixed.hospital(node.index), Registry(), world)
+        node.driver.start()
+
+    def world(self, index: int, store: LedgerStore) -> World:
+        """The ports of a process that starts."""
+        node = self.nodes[index]
+        return World(
+            clock=self.clock,
+            transport=SimulatedTransport(self, index),
+            trace=node.trace,
+            store=store,
+            safety=node.safety,
+            signer=fixed.validator_signer(node.index),
+            committed=lambda height, ids: node.committed.update(dict.fromkeys(ids, height)),
+        )
 
     def add_twin(self, index: int) -> int:
         """Another process with the key of that validator, and a disk of its own."""
@@ -158,6 +171,7 @@ class Cluster:
         for index in indexes:
             self.nodes[index].driver = None
             self._frames = [f for f in self._frames if f[3] != index]
+            heapify(self._frames)
 
     def post(self, sender: int, receiver: int, frame: bytes) -> None:
         """Hands a frame to the network, or what its sender makes of it."""
@@ -181,16 +195,19 @@ class Cluster:
         while self.clock.now_ms <= end:
             if until is not None and until():
                 return True
-            due = [self.clock.now_ms + d.idle_ms() for d in self.running()]
-            if self._frames:
-                due.append(self._frames[0][0])
-            following = min(due, default=end + 1)
+            following = min(self._due(), default=end + 1)
             if following > end:
                 break
             self.clock.now_ms = max(self.clock.now_ms, following)
             self._turn()
         self.clock.now_ms = max(self.clock.now_ms, end)
         return until is None or until()
+
+    def _due(self) -> Iterator[int]:
+        """When something is to happen next, for each thing that may."""
+        yield from (self.clock.now_ms + driver.idle_ms() for driver in self.running())
+        if self._frames:
+            yield self._frames[0][0]
 
     def _turn(self) -> None:
         while self._frames and self._frames[0][0] <= self.clock.now_ms:
@@ -214,7 +231,9 @@ class Cluster:
 
     # -- work and judgement -------------------------------------------------------------------
 
-    def transaction(self, member: int, contract: str, action: str, *args: Value):
+    def transaction(
+        self, member: int, contract: str, action: str, *args: Value
+    ) -> SignedTransaction:
         """A signed transaction of a gateway."""
         self._nonce += 1
         body = Transaction(
@@ -236,7 +255,7 @@ class Cluster:
             member, "index", "register", 1, ((fixed.patient(patient), row.root, row.sealed),)
         )
 
-    def submit(self, index: int, *transactions: SignedTransaction) -> list[object]:
+    def submit(self, index: int, *transactions: SignedTransaction) -> Sequence[object]:
         """As a client of that validator does."""
         driver = self.nodes[index].driver
         assert driver is not None
@@ -286,9 +305,20 @@ class SimulatedTransport:
 
 def deliver(driver: Driver, sender: MemberId, frame: bytes) -> None:
     """What the runtime does with a frame, without its threads."""
-    channel, payload = split_frame(frame)
-    if channel is Channel.TRANSACTIONS:
-        decoded = [SignedTransaction.decode(t) for t in decode_transactions(payload)]
-        driver.admit([driver.verify(t) for t in decoded], from_client=False)
-    else:
+    if frame[:1] != bytes([Channel.TRANSACTIONS]):
         driver.on_frame(sender, frame)
+        return
+    try:
+        decoded = [SignedTransaction.decode(t) for t in decode_transactions(split_frame(frame)[1])]
+    except PeerFault as fault:
+        driver.blame(sender, fault)
+        return
+    driver.admit([v for t in decoded for v in _verified(driver, t)], from_client=False)
+
+
+def _verified(driver: Driver, signed: SignedTransaction) -> Iterator[Verified[SignedTransaction]]:
+    """The transaction, unless it waits here already or its signature is not good."""
+    if driver.mempool.get_by_bytes(signed.encoded) is not None:
+        return
+    with suppress(PeerFault):  # it costs its sender nothing: an honest peer may have been fooled
+        yield driver.verify(signed)

@@ -1,7 +1,7 @@
 """Fixed keys, dates and examples of every wire type: what vectors and fuzz tests start from."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes
@@ -82,6 +82,7 @@ def hospital(index: int) -> MemberId:
     return MemberId(f"hospital-{index:02d}")
 
 
+@cache
 def validator_signer(index: int) -> FixedSigner:
     """Consensus key of a hospital."""
     return FixedSigner(f"consensus {index}")

@@ -1,0 +1,173 @@
+"""Judges outside the replicas: they know all keys, all disks and all frames, and trust nobody."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from ledger.consensus.messages import Message
+from ledger.crypto.keys import PublicKey
+from ledger.errors import PeerFault
+from ledger.light.trust import TrustedChain, advance, trust_genesis
+from ledger.limits import VALID_UNTIL_HEIGHTS_MAX
+from ledger.primitives import Hash32, Height, View
+from ledger.types.certificate import CertifiedHeader, verify_certified_header
+from ledger.types.genesis import Genesis
+from ledger.types.transaction import SignedTransaction, verify_transaction
+from nodes.storage.ledger_store import LedgerStore
+from tests.simulation.byzantine import SignatureLog
+from tests.simulation.disk import DiskStorage
+from tests.vectors import fixed
+
+
+class Violation(Exception):
+    """A property of the protocol does not hold; the first argument is its id."""
+
+    def __init__(self, property_id: str, what: str) -> None:
+        self.property_id = property_id
+        super().__init__(f"{property_id}: {what}")
+
+
+class PromiseJudge(SignatureLog):
+    """I9: no correct signer's frames ever hold two contents for one (type, height, view)."""
+
+    def __init__(self, byzantine: Collection[int]) -> None:
+        super().__init__()
+        self._byzantine = byzantine
+        self._known: set[tuple[int, bytes]] = set()
+
+    def sent(self, signer: int, frame: bytes) -> None:
+        """A correct validator's driver handed this frame to its links."""
+        if (signer, frame) not in self._known:
+            self._known.add((signer, frame))
+            self.saw(frame)
+
+    def _note(self, kind: str, message: Message, content: bytes) -> None:
+        if message.signer in self._byzantine:
+            return  # a correct validator may pass on what a liar signed
+        super()._note(kind, message, content)
+        place = (kind, message.signer, message.height, message.view)
+        if len(self._digests[place]) > 1:
+            raise Violation("I9", "{} of validator {} at ({}, {}) was signed twice".format(*place))
+        self.highest_views[message.signer] = max(self.highest_views[message.signer], message.view)
+
+
+class ChainJudge:
+    """SAFE-1, SAFE-2, SAFE-3, EXEC-1 and certificates, told of each commit of correct nodes."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._genesis = genesis
+        self._keys: Mapping[bytes, PublicKey] = {
+            user.public_key.key_id: user.public_key for user in genesis.users
+        }
+        self.blocks: dict[int, Hash32] = {}
+        self.where: dict[Hash32, tuple[int, int]] = {}
+        """Height and index of each transaction of the chain."""
+        self._acknowledged: dict[int, int] = defaultdict(int)
+        """Highest height that each node told its clients of."""
+        self._states: dict[int, bytes] = {}
+
+    def committed(
+        self, index: int, store: LedgerStore, storage: DiskStorage, height: Height
+    ) -> None:
+        """Node ``index`` tells its clients about a block, which must be on its disk."""
+        certified = store.certified_header(height)
+        first = height not in self.blocks
+        if self.blocks.setdefault(height, certified.header.hash) != certified.header.hash:
+            raise Violation("SAFE-1", f"validator {index} has another block {height}")
+        try:
+            verify_certified_header(certified, self._genesis.membership, self._genesis.chain_id)
+        except PeerFault as fault:
+            raise Violation("LIGHT-1", f"certificate of block {height}: {fault}") from fault
+        if first:
+            self._check_transactions(store, height)
+        if height > self._acknowledged[index] + 1 or height <= self._acknowledged[index]:
+            raise Violation("SAFE-3", f"validator {index} tells of block {height} out of turn")
+        self._acknowledged[index] = height
+        self.check_state(index, store, storage)
+
+    def _check_transactions(self, store: LedgerStore, height: Height) -> None:
+        block = store.block(height)
+        if block is None or block.hash != self.blocks[height]:
+            raise Violation("SAFE-3", f"block {height} is not beside its header")
+        if height > 1 and block.header.parent != self.blocks[height - 1]:
+            raise Violation("SAFE-1", f"block {height} has another parent")
+        for place, encoded in enumerate(block.transactions):
+            signed = SignedTransaction.decode(encoded)
+            if signed.id in self.where:
+                raise Violation("SAFE-2", f"block {height}: transaction {place} is a repetition")
+            self.where[signed.id] = (height, place)
+            if not height <= signed.body.valid_until <= height + VALID_UNTIL_HEIGHTS_MAX:
+                raise Violation("SAFE-2", f"block {height}: transaction {place} has expired")
+            try:
+                verify_transaction(signed, self._keys[signed.body.signer])
+            except (PeerFault, KeyError) as fault:
+                raise Violation("SAFE-2", f"block {height}: transaction {place}") from fault
+
+    def check_state(self, index: int, store: LedgerStore, storage: DiskStorage) -> None:
+        """EXEC-1: after one height all nodes hold the same state, byte for byte."""
+        digest = storage.state_digest()
+        if self._states.setdefault(store.height, digest) != digest:
+            raise Violation("EXEC-1", f"validator {index} has another state at {store.height}")
+
+    def reopened(self, index: int, store: LedgerStore, storage: DiskStorage) -> None:
+        """SAFE-3: a disk holds after any crash what its node had told its clients of."""
+        if store.height < self._acknowledged[index]:
+            raise Violation("SAFE-3", f"validator {index} lost block {self._acknowledged[index]}")
+        # A crash after the batch and before the clients were told: they are told by asking.
+        self._acknowledged[index] = store.height
+        self.check_state(index, store, storage)
+
+    def check_complete(self, stores: Mapping[int, LedgerStore]) -> None:
+        """SAFE-3 and exactly-once: every transaction of the chain is at its place everywhere."""
+        for index, store in stores.items():
+            for transaction_id, (height, place) in self.where.items():
+                if height <= store.height and store.executed(transaction_id) != (height, place):
+                    raise Violation("SAFE-3", f"validator {index} misses part of block {height}")
+
+
+class LightJudge:
+    """LIGHT-1: a light client that follows the chain and is lied to on the way."""
+
+    def __init__(self, genesis: Genesis, blocks: Mapping[int, Hash32]) -> None:
+        self._blocks = blocks
+        self.trusted: TrustedChain = trust_genesis(genesis.encode(), genesis.chain_id)
+        self.refused = 0
+
+    def asks(self, certified: CertifiedHeader, liars: Collection[int]) -> None:
+        """A correct node answers with its newest header; those in ``liars`` answer with others."""
+        for lie in forged_headers(certified, liars):
+            try:
+                advance(self.trusted, (), lie)
+            except PeerFault:
+                self.refused += 1
+            else:
+                raise Violation("LIGHT-1", f"a forged header {certified.header.height} is believed")
+        if certified.header.height <= self.trusted.height:
+            return
+        try:
+            self.trusted = advance(self.trusted, (), certified)
+        except PeerFault as fault:
+            raise Violation("LIGHT-1", f"a true header is refused: {fault}") from fault
+        height = self.trusted.height
+        if self._blocks.get(height, self.trusted.header_hash) != self.trusted.header_hash:
+            raise Violation("LIGHT-1", f"another block {height} is believed")
+
+
+def forged_headers(certified: CertifiedHeader, liars: Collection[int]) -> Sequence[CertifiedHeader]:
+    """What liars can make of a true header: other content, and certificates of their own."""
+    header = replace(certified.header, state_root=fixed.named_hash("a lie"))
+    old = certified.certificate
+    other = replace(old, block_hash=header.hash)
+    own = fixed.certificate(header, [(i, fixed.validator_signer(i)) for i in sorted(liars)])
+    signatures = dict(zip(old.signers, old.signatures, strict=True))
+    signatures.update(zip(own.signers, own.signatures, strict=True))
+    mixed = replace(
+        other,
+        view=View(0),
+        signers=tuple(sorted(signatures)),
+        signatures=tuple(signatures[i] for i in sorted(signatures)),
+    )
+    few = replace(old, signers=old.signers[1:], signatures=old.signatures[1:])
+    lies = [CertifiedHeader(header, each) for each in (old, other, own, mixed)]
+    # A correct node's certificate has exactly q signatures, so without one it proves nothing.
+    return [*lies, CertifiedHeader(certified.header, few)]

@@ -1,0 +1,100 @@
+"""What one seed draws before anything runs: the size, the weather, the liars, the clocks."""
+
+from dataclasses import asdict, dataclass
+from random import Random
+
+from ledger.quorum import faults_tolerated
+
+SIZES = (4, 5, 6, 7, 10)
+PROFILES = ("all", "network", "crashes", "byzantine")
+BEHAVIOURS = (
+    "equivocate",
+    "vote twice",
+    "withhold",
+    "forge blocks",
+    "forge certificate",
+    "lie in view change",
+    "forge new view",
+    "false status",
+    "replay",
+    "twin",
+)
+REAL_SIGNATURES_EVERY = 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything about a run that is not decided while it runs; probabilities are per mille."""
+
+    seed: int
+    profile: str
+    n: int
+    rotation: int
+    timeout_ms: int
+    empty_ms: int
+    steps: int
+    delay_ms: int
+    loss: int
+    reorder: int
+    duplicate: int
+    replay: int
+    corrupt: int
+    truncate: int
+    skews_ms: tuple[int, ...]
+    liars: tuple[tuple[int, tuple[str, ...]], ...]
+    crashes: bool
+    partitions: bool
+    rewrite_bytes: int
+    """Size at which the safety file is made anew."""
+    real_signatures: bool
+
+    def __str__(self) -> str:
+        return " ".join(
+            f"{name}={value!r}".replace(" ", "") for name, value in asdict(self).items()
+        )
+
+    @property
+    def byzantine(self) -> frozenset[int]:
+        """Places of the members that lie."""
+        return frozenset(index for index, _ in self.liars)
+
+
+def draw(seed: int, profile: str = "all") -> Options:
+    """The options of a seed; ``profile`` leaves kinds of fault out."""
+    random = Random(f"yilian {profile} {seed}")  # a text seeds alike everywhere
+    weather, crashes = profile in ("all", "network"), profile in ("all", "crashes")
+    n = random.choice(SIZES)
+    rough = weather and random.random() < 0.8
+    rates = {
+        name: random.choice((0, highest // 4, highest)) if rough else 0
+        for name, highest in (
+            ("loss", 200), ("reorder", 300), ("duplicate", 150), ("replay", 60), ("corrupt", 40),
+            ("truncate", 40),
+        )
+    }  # fmt: skip
+    return Options(
+        seed=seed,
+        profile=profile,
+        n=n,
+        rotation=random.choice((1, 2, 3, 10, 1_000)),
+        timeout_ms=random.choice((300, 600, 1_000, 2_000)),
+        empty_ms=random.choice((2_000, 10_000, 60_000)),
+        steps=random.randint(8, 20),
+        delay_ms=random.choice((2, 10, 60)),
+        **rates,
+        skews_ms=tuple(random.randint(-2_000, 2_000) for _ in range(n)),
+        liars=_liars(random, n) if profile in ("all", "byzantine") else (),
+        crashes=crashes and random.random() < 0.8,
+        partitions=profile != "crashes" and random.random() < 0.7,
+        rewrite_bytes=random.choice((1_024, 4_096, 4 * 1024 * 1024)),
+        real_signatures=seed % REAL_SIGNATURES_EVERY == 0,
+    )
+
+
+def _liars(random: Random, n: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Up to f members, with one to three behaviours each."""
+    count = random.randint(0, faults_tolerated(n))
+    return tuple(
+        (index, tuple(sorted(random.sample(BEHAVIOURS, random.randint(1, 3)))))
+        for index in sorted(random.sample(range(n), count))
+    )

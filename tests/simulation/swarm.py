@@ -1,0 +1,258 @@
+"""One seed: a cluster in bad weather under judgement, then a calm one that must make progress."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import cast
+
+from ledger.errors import WorldFault
+from ledger.primitives import Hash32, Height, Nonce, TimestampMs
+from ledger.types.transaction import SignedTransaction, sign_transaction
+from nodes.driver import Driver, World
+from nodes.frames import Channel, encode_transactions, frame
+from nodes.ports import SafetyStore
+from nodes.storage.ledger_store import LedgerStore
+from nodes.storage.safety_store import FileSafetyStore
+from tests.simulation import cluster
+from tests.simulation.cluster import Cluster, Crash, SimulatedClock, deliver, gateway_signer
+from tests.simulation.disk import Disk, DiskPath, DiskStorage
+from tests.simulation.judges import ChainJudge, LightJudge, PromiseJudge, Violation
+from tests.simulation.liars import Liar, damaged
+from tests.simulation.options import Options
+from tests.vectors import fixed
+
+REPLAYABLE_FRAMES = 300
+
+
+@dataclass
+class NodeClock:
+    """The simulated time as one machine believes it."""
+
+    base: SimulatedClock
+    skew_ms: int
+
+    def monotonic_ms(self) -> int:
+        """Simulated time."""
+        return self.base.monotonic_ms()
+
+    def wall_ms(self) -> TimestampMs:
+        """Off by the skew."""
+        return TimestampMs(self.base.wall_ms() + self.skew_ms)
+
+
+class Swarm(Cluster):
+    """The cluster of one seed, with its faults and its judges."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options.n, options.seed)
+        self.options = options
+        self.genesis = cluster.genesis(
+            options.n, options.rotation, options.empty_ms, options.timeout_ms
+        )
+        self.random.seed(f"run {options}")
+        self.faults: Counter[str] = Counter()
+        self.trace = sha256()
+        for index, behaviours in options.liars:
+            if "twin" in behaviours:
+                self.add_twin(index)
+                self.faults["byzantine twin"] += 1
+        self.disks = [Disk(self.random, self.faults) for _ in self.nodes]
+        for node, disk in zip(self.nodes, self.disks, strict=True):
+            node.storage, node.safety = DiskStorage(disk), None
+            FileSafetyStore.create(cast(Path, DiskPath(disk, "votes")))
+        self.clocks = [NodeClock(self.clock, options.skews_ms[node.index]) for node in self.nodes]
+        for index, node in enumerate(self.nodes):
+            lies = dict(options.liars).get(node.index)
+            if lies is not None:
+                self.lies[index] = Liar(self, node.index, lies, self.random, self.faults)
+        self.judge = self._weather
+        self.calm = False
+        self.blocked: set[tuple[int, int]] = set()
+        self.clogged: dict[tuple[int, int], int] = {}
+        self.paused: dict[int, int] = {}
+        self.submitted: list[SignedTransaction] = []
+        self._recent: list[tuple[int, int, bytes]] = []
+        self.promises = PromiseJudge(options.byzantine)
+        self.chain = ChainJudge(self.genesis)
+        self.light = LightJudge(self.genesis, self.chain.blocks)
+        self._views: dict[int, int] = {}
+
+    def honest(self) -> list[int]:
+        """Nodes of correct members; a twin is none."""
+        return [i for i, n in enumerate(self.nodes) if n.index not in self.options.byzantine]
+
+    def alive(self) -> list[int]:
+        """Nodes whose process runs."""
+        return [i for i, node in enumerate(self.nodes) if node.driver is not None]
+
+    def running_at(self, index: int) -> tuple[Driver, LedgerStore]:
+        """A node's process; raises Violation where it has none although nothing ended it."""
+        node = self.nodes[index]
+        if node.driver is None or node.store is None:
+            raise Violation("HALT", f"validator {index} does not run")
+        return node.driver, node.store
+
+    def note(self, fault: str) -> None:
+        """Counts a fault; when it happened is part of the trace."""
+        self.faults[fault] += 1
+        self.trace.update(f"{self.clock.now_ms} {fault}\n".encode())
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def world(self, index: int, store: LedgerStore) -> World:
+        """Its own clock, its own disk, and the judges in front of its clients."""
+        self._views.pop(index, None)
+        safety = FileSafetyStore(cast(Path, DiskPath(self.disks[index], "votes")))
+        node = self.nodes[index]
+        if index in self.honest():
+            self.chain.reopened(index, store, cast(DiskStorage, node.storage))
+            if safety.highest_view < self.promises.highest_views[index]:
+                raise Violation("I10", f"validator {index} forgot a view that it voted in")
+        return replace(
+            super().world(index, store),
+            clock=self.clocks[index],
+            safety=cast(SafetyStore, safety),
+            committed=partial(self._committed, index, store),
+        )
+
+    def _committed(
+        self, index: int, store: LedgerStore, height: Height, ids: Sequence[Hash32]
+    ) -> None:
+        node = self.nodes[index]
+        node.committed.update(dict.fromkeys(ids, height))
+        if index in self.honest():
+            self.chain.committed(index, store, cast(DiskStorage, node.storage), height)
+
+    def kill(self, *indexes: int) -> None:
+        """Power fails: what was not synced may be gone."""
+        for index in indexes:
+            super().kill(index)
+            self.disks[index].crash()
+            self.disks[index].restarted()
+
+    def _turn_of(self, index: int, turn: Callable[[], object]) -> None:
+        node = self.nodes[index]
+        try:
+            turn()
+        except Crash:
+            self.kill(index)
+            return
+        except Violation:
+            raise
+        except WorldFault as fault:
+            if not self.disks[index].failed:
+                raise Violation("HALT", f"validator {index}: {fault}") from fault
+            self.kill(index)
+            return
+        except Exception as error:
+            if node.index in self.options.byzantine:
+                self.kill(index)
+                return
+            what = f"validator {index}: {type(error).__name__}: {error}"
+            raise Violation("HALT", what) from error
+        if node.driver is not None and node.index not in self.options.byzantine:
+            view = node.driver.replica.view
+            if view < self._views.get(index, 0):
+                raise Violation("I10", f"the view of validator {index} fell to {view}")
+            self._views[index] = view
+
+    # -- network ------------------------------------------------------------------------------
+
+    def post(self, sender: int, receiver: int, frame: bytes) -> None:
+        """A process may end before any of its sends; what correct ones send is judged."""
+        self.disks[sender].fuse.burn("before send")
+        if sender not in self.lies:
+            self.promises.sent(self.nodes[sender].index, frame)
+        super().post(sender, receiver, frame)
+
+    def inject(self, sender: int, receiver: int, frame: bytes) -> None:
+        """The network repeats, brings back and damages frames before it delays or loses them."""
+        options, happens = self.options, self._happens
+        if not self.calm:
+            if happens(options.duplicate, "duplicate"):
+                super().inject(sender, receiver, frame)
+            if self._recent and happens(options.replay, "replay"):
+                super().inject(*self.random.choice(self._recent))
+            if happens(options.corrupt, "corrupt"):
+                frame = damaged(frame, self.random)
+            elif happens(options.truncate, "truncate"):
+                frame = frame[: self.random.randrange(len(frame))]
+            if options.replay:
+                self._recent.append((sender, receiver, frame))
+                del self._recent[:-REPLAYABLE_FRAMES]
+        super().inject(sender, receiver, frame)
+
+    def _happens(self, per_mille: int, fault: str) -> bool:
+        if per_mille == 0 or self.random.randrange(1_000) >= per_mille:
+            return False
+        self.faults[fault] += 1
+        return True
+
+    def _weather(self, sender: int, receiver: int, frame: bytes) -> int | None:
+        if (sender, receiver) in self.blocked:
+            self.faults["partitioned frame"] += 1
+            return None
+        delay = self.random.randint(1, self.options.delay_ms)
+        if self.calm:
+            return delay
+        if self._happens(self.options.loss, "loss"):
+            return None
+        if self._happens(self.options.reorder, "reorder"):
+            delay += self.random.randint(1, 20 * self.options.delay_ms)
+        clogged = self.clogged.get((sender, receiver), 0) - self.clock.now_ms
+        if clogged > 0:
+            self.faults["clogged frame"] += 1
+            return clogged + delay
+        self.faults["delay"] += delay > 1
+        return delay
+
+    def _due(self) -> Iterator[int]:
+        now = self.clock.now_ms
+        for index, node in enumerate(self.nodes):
+            if node.driver is not None:
+                yield max(now + node.driver.idle_ms(), self.paused.get(index, 0))
+        if self._frames:
+            yield self._frames[0][0]
+
+    def _turn(self) -> None:
+        now = self.clock.now_ms
+        while self._frames and self._frames[0][0] <= now:
+            _, number, sender, receiver, data = heappop(self._frames)
+            woken = self.paused.get(receiver, 0)
+            driver, member = self.nodes[receiver].driver, self.nodes[sender].index
+            if woken > now:
+                heappush(self._frames, (woken, number, sender, receiver, data))
+            elif driver is not None:
+                self.trace.update(b"%d %d %d %d " % (now, sender, receiver, len(data)) + data)
+                self._turn_of(receiver, partial(deliver, driver, fixed.hospital(member), data))
+        for index, node in enumerate(self.nodes):
+            if self.paused.get(index, 0) <= now and node.driver and node.driver.idle_ms() == 0:
+                self._turn_of(index, node.driver.tick)
+
+    # -- work ---------------------------------------------------------------------------------
+
+    def client(self, index: int) -> SignedTransaction:
+        """A client of that node's validator sends a new transaction to it."""
+        member = self.random.randrange(self.options.n)
+        sent = self.registration(member, 1 + self.random.randrange(4))
+        self.submitted.append(sent)
+        self._turn_of(index, lambda: self.submit(index, sent))
+        return sent
+
+    def hostile_client(self, receiver: int) -> None:
+        """Transactions that nobody may execute reach a validator: three kinds."""
+        good = self.registration(0)
+        expired = replace(good.body, valid_until=Height(0), nonce=Nonce(good.body.nonce[::-1]))
+        bad = [
+            sign_transaction(replace(good.body, signer=expired.signer), gateway_signer(1)).encoded,
+            sign_transaction(expired, gateway_signer(0)).encoded,
+            *(old.encoded for old in self.submitted[:3]),
+        ]
+        self.note("bad transactions")
+        sender = self.random.randrange(len(self.nodes))
+        if self.nodes[sender].index != self.nodes[receiver].index:
+            self.inject(sender, receiver, frame(Channel.TRANSACTIONS, encode_transactions(bad)))
