@@ -10,7 +10,16 @@ import pytest
 
 from tests.project.tree import ROOT
 
-BASH = ("scripts/lib.sh", "scripts/demo", "scripts/test", "scripts/make-sample", ".ci/run")
+BASH = (
+    "scripts/lib.sh",
+    "scripts/bench",
+    "scripts/demo",
+    "scripts/make-sample",
+    "scripts/model",
+    "scripts/simulate",
+    "scripts/test",
+    ".ci/run",
+)
 STARTED = ("scripts/demo", "scripts/test", "scripts/make-sample", ".ci/run")
 
 
