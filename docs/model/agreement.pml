@@ -223,7 +223,7 @@ inline propose(x) {
 #else
 #define EVER_LEFT(v) (view_changes[FROM(0, v, me)] WITH_HEIGHT_1(|| view_changes[FROM(1, v, me)]))
 #endif
-hidden byte i;
+byte i;                         /* 0 except within restart */
 inline restart() {
     restarts++;
     become(certified, true);
@@ -290,7 +290,8 @@ proctype Replica(byte me) {
 end:
     do
     PROPOSE(1) PROPOSE(2) ACCEPT(1) ACCEPT(2)
-    :: d_step { MAY_VOTE && accepted && !PREPARED_BY_ME -> VOTE(prepares, "%d, height %d, view %d: prepares %d\n") }
+    :: d_step { MAY_VOTE && accepted && !PREPARED_BY_ME ->
+        VOTE(prepares, "%d, height %d, view %d: prepares %d\n") }
     :: d_step { MAY_VOTE && accepted && PREPARED_BY_ME && certificate < CERTIFICATE(view, 1) &&
         PREPARED(height, view, accepted) ->
         certificate = CERTIFICATE(view, accepted);
