@@ -9,11 +9,10 @@ dropped. Any other error ends the process: halting is better than going on wrong
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ledger import catchup
-from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Diverged, Status
+from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Status
 from ledger.consensus import effects as do
 from ledger.consensus.effects import Effect, Effects, Vote
 from ledger.consensus.events import (
@@ -39,33 +38,15 @@ from ledger.consensus.messages import (
 from ledger.consensus.phases import Settings
 from ledger.consensus.replica import Replica
 from ledger.contract_api import ContractTable
-from ledger.crypto.keys import Signer, Verified
-from ledger.errors import NotCanonical, PeerFault, WorldFault
-from ledger.execution import (
-    BlockResult,
-    InvalidBlock,
-    Position,
-    TransactionRefused,
-    VerifiedTransaction,
-    build_block,
-    check_transaction,
-    execute,
-    select,
-    verify_block,
-)
-from ledger.limits import (
-    BLOCK_BYTES_MAX,
-    BLOCK_TIME_AHEAD_MAX_MS,
-    BLOCK_TRANSACTIONS_MAX,
-)
-from ledger.mempool import AlreadyKnown, Mempool, MempoolFull
-from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs, View
-from ledger.state import State
+from ledger.crypto.keys import Signer
+from ledger.errors import NotCanonical, PeerFault
+from ledger.execution import VerifiedTransaction
+from ledger.primitives import Hash32, Height, MemberId, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, verify_quorum_certificate
-from ledger.types.genesis import Genesis, UserKey
-from ledger.types.transaction import SignedTransaction, verify_transaction
+from ledger.types.genesis import Genesis
 from nodes import frames
+from nodes.chain import Admission, Chain
 from nodes.frames import Channel
 from nodes.ports import Clock, SafetyStore, TraceSink, Transport
 from nodes.storage.ledger_store import LedgerStore
@@ -73,8 +54,6 @@ from nodes.voting import Voter, recover
 
 RESEND_INTERVAL_MS = 500
 """How often own messages and the status are repeated; also the driver's slowest tick."""
-RESULTS_MAX = 4
-"""Results of proposals at one height; each view may bring another one."""
 _AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
 
 
@@ -110,12 +89,12 @@ class Driver:
     ) -> None:
         self._genesis = genesis
         self._member = member
-        self._contracts = contracts
         self._world = world
         self._store = world.store
         self.chain_id = genesis.chain_id
         self.membership = genesis.membership
-        self.mempool = Mempool()
+        self.chain = Chain(genesis, member, contracts, world.store, world.clock, world.trace)
+        self.mempool = self.chain.mempool
         self.peers: dict[MemberId, _Peer] = {
             v.member: _Peer() for v in self.membership.validators if v.member != member
         }
@@ -124,7 +103,6 @@ class Driver:
         self._verifier = Verifier(self.chain_id, self.membership, genesis.parameters.rotation)
         self._plan = CatchUpPlan()
         self._timers: dict[Timer, int] = {}
-        self._results: dict[Hash32, BlockResult] = {}
         self._applied_at_ms = world.clock.monotonic_ms()
         self._next_status_ms = 0
         index = self.membership.index_of(member)
@@ -142,7 +120,7 @@ class Driver:
         height = self._store.height
         certificate = self._store.certificate(height) if height else None
         votes = self._world.safety.votes() if self._world.safety is not None else ()
-        recovered = recover(Height(height + 1), self._position().parent, certificate, votes)
+        recovered = recover(Height(height + 1), self.chain.position().parent, certificate, votes)
         settings = Settings(
             self.membership,
             index if self._voter is not None else None,
@@ -179,35 +157,23 @@ class Driver:
 
     def admit(
         self, transactions: Sequence[VerifiedTransaction], from_client: bool
-    ) -> list[TransactionRefused | WorldFault | AlreadyKnown | None]:
+    ) -> list[Admission]:
         """Puts verified transactions into the mempool; the reason for each that is not taken.
 
         Those of a client are passed on to all validators, so that a primary which ignores
         them is replaced by the others' timers (V5).
         """
-        results: list[TransactionRefused | WorldFault | AlreadyKnown | None] = []
-        accepted: list[bytes] = []
-        state = State(self._store)
-        height, now = Height(self._store.height + 1), self._world.clock.wall_ms()
-        arrival = self._world.clock.monotonic_ms()
-        for transaction in transactions:
-            signed = transaction.value
-            executed = self._store.executed(signed.id) is not None
-            try:
-                signer = check_transaction(
-                    state, self._contracts, self.chain_id, height, now, executed, transaction
-                )
-                self.mempool.add(transaction, signer.member, arrival)
-            except (TransactionRefused, AlreadyKnown, WorldFault) as refusal:
-                results.append(refusal)
-            else:
-                results.append(None)
-                accepted.append(signed.encoded)
+        answers = self.chain.admit(transactions)
+        accepted = [
+            transaction.value.encoded
+            for transaction, refusal in zip(transactions, answers, strict=True)
+            if refusal is None
+        ]
         if from_client:
             self._share(accepted)
         if accepted:
             self._step(WorkPending(True))
-        return results
+        return answers
 
     def _share(self, encoded: Sequence[bytes]) -> None:
         for part in frames.frame_parts(encoded):
@@ -289,9 +255,9 @@ class Driver:
             case do.Broadcast(message=message):
                 self._broadcast(message)
             case do.MakeProposal(height=height, view=view):
-                return self.replica.step(Proposed(height, view, self._build()))
+                return self.replica.step(Proposed(height, view, self.chain.build()))
             case do.CheckBlock(block=block):
-                return self.replica.step(Checked(block.hash, self._check(block)))
+                return self.replica.step(Checked(block.hash, self.chain.check(block)))
             case do.CommitBlock(block=block, certificate=certificate):
                 return self._apply(block, certificate)
             case do.FetchBody(block_hash=block_hash):
@@ -325,91 +291,10 @@ class Driver:
 
     # -- blocks -----------------------------------------------------------------------------
 
-    def _position(self) -> Position:
-        height = self._store.height
-        header = self._store.header(height) if height else None
-        return Position(
-            chain_id=self.chain_id,
-            height=Height(height + 1),
-            parent=ZERO_HASH if header is None else header.hash,
-            parent_time_ms=self._genesis.time_ms if header is None else header.time_ms,
-            membership=self.membership,
-            next_membership=self.membership,
-        )
-
-    def _build(self) -> Block:
-        """A block of what waits, executed here; it may be empty."""
-        position = self._position()
-        time_ms = TimestampMs(max(position.parent_time_ms + 1, self._world.clock.wall_ms()))
-        waiting = self.mempool.candidates(BLOCK_TRANSACTIONS_MAX, BLOCK_BYTES_MAX)
-        chosen, dropped = select(
-            self._store, self._contracts, self.chain_id, position.height, time_ms, waiting
-        )
-        self.mempool.remove(refusal.transaction_id for refusal in dropped)
-        result = execute(
-            self._store, self._contracts, self.chain_id, position.height, time_ms, chosen
-        )
-        block = build_block(position, time_ms, self._member, chosen, result)
-        self._remember(block, result)
-        return block
-
-    def _check(self, block: Block) -> bool:
-        """Whether a live proposal executes to its header, and is not from the future (T1)."""
-        ahead = block.header.time_ms - self._world.clock.wall_ms()
-        try:
-            if ahead > BLOCK_TIME_AHEAD_MAX_MS:
-                raise InvalidBlock(block.header.height, "time_ms", f"{ahead} ms ahead of here")
-            self._execute(block)
-        except PeerFault as fault:
-            self._world.trace.emit("block_refused", height=block.header.height, reason=str(fault))
-            return False
-        return True
-
-    def _execute(self, block: Block) -> BlockResult:
-        """What the block does here; the newest results are kept until a block is committed."""
-        known = self._results.get(block.hash)
-        if known is not None:
-            return known
-        waiting = [self._verified(encoded) for encoded in block.transactions]
-        result = verify_block(block, self._position(), waiting, self._store, self._contracts)
-        return self._remember(block, result)
-
-    def _remember(self, block: Block, result: BlockResult) -> BlockResult:
-        while len(self._results) >= RESULTS_MAX:
-            del self._results[next(iter(self._results))]
-        self._results[block.hash] = result
-        return result
-
-    def _verified(self, encoded: bytes) -> VerifiedTransaction:
-        known = self.mempool.get_by_bytes(encoded)
-        if known is not None:
-            return known
-        verified = self.verify(SignedTransaction.decode(encoded))
-        # It waits here, too, so that its signature is not checked again when it is passed on.
-        with suppress(AlreadyKnown, MempoolFull):
-            member = self._signer(verified.value).member
-            self.mempool.add(verified, member, self._world.clock.monotonic_ms())
-        return verified
-
-    def _signer(self, signed: SignedTransaction) -> UserKey:
-        signer = self._contracts.signer(State(self._store), signed.body.signer)
-        if signer is None:
-            raise TransactionRefused(signed.id, "transaction/unknown-signer")
-        return signer
-
-    def verify(self, signed: SignedTransaction) -> Verified[SignedTransaction]:
-        """Checks the signature by the registered key; raises PeerFault."""
-        return verify_transaction(signed, self._signer(signed).public_key)
-
     def _apply(self, block: Block, certificate: QuorumCertificate) -> Effects:
-        result = self._execute(block)
         if self._world.safety is not None:
             self._world.safety.settle(block.header.height)
-        self._store.commit(block, certificate, result)
-        self._results.clear()
-        ids = [receipt.transaction_id for receipt in result.receipts]
-        self.mempool.remove(ids)
-        self.mempool.expire(Height(block.header.height + 1))
+        ids = self.chain.apply(block, certificate)
         self._applied_at_ms = self._world.clock.monotonic_ms()
         self._world.trace.emit(
             "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
@@ -482,14 +367,7 @@ class Driver:
         self._ask_for_blocks()
 
     def _take(self, committed: CommittedBlock) -> None:
-        height = Height(self._store.height + 1)
-        parent = self._position().parent
-        block = catchup.verify_next(committed, height, parent, self.membership, self.chain_id)
-        catchup.check_body(block)
-        try:
-            self._execute(block)
-        except PeerFault as fault:
-            raise Diverged(height, str(fault)) from fault
+        block = self.chain.check_certified(committed)
         self._drain(self._apply(block, committed.certificate))
 
     def _serve_body(self, peer: MemberId, payload: bytes) -> None:

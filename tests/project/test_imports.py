@@ -59,6 +59,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.transport",),
     ("nodes.config",),
     ("nodes.voting",),
+    ("nodes.chain",),
     ("nodes.driver",),
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),

@@ -259,7 +259,7 @@ class Cluster:
         """As a client of that validator does."""
         driver = self.nodes[index].driver
         assert driver is not None
-        return driver.admit([driver.verify(t) for t in transactions], from_client=True)
+        return driver.admit([driver.chain.verify(t) for t in transactions], from_client=True)
 
     def heights(self) -> list[int]:
         """Committed height of each live node."""
@@ -321,4 +321,4 @@ def _verified(driver: Driver, signed: SignedTransaction) -> Iterator[Verified[Si
     if driver.mempool.get_by_bytes(signed.encoded) is not None:
         return
     with suppress(PeerFault):  # it costs its sender nothing: an honest peer may have been fooled
-        yield driver.verify(signed)
+        yield driver.chain.verify(signed)
