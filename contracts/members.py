@@ -10,9 +10,10 @@ from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
-from ledger.primitives import PatientKey, TimestampMs
+from ledger.primitives import Height, PatientKey, TimestampMs
 from ledger.types.entries import PARAMETERS_KEY, group_key, member_key, user_key
 from ledger.types.genesis import Genesis, UserKey
+from ledger.types.membership import VOTERS_KEY, Voters
 
 _WHAT = "members/bind_resident"
 
@@ -61,6 +62,7 @@ def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
     return [
         *((member_key(m.id), codec.encode(m.to_value())) for m in genesis.members),
         *((user_key(u.public_key.key_id), codec.encode(u.to_value())) for u in genesis.users),
+        (VOTERS_KEY, Voters(Height(1), genesis.membership, None).encoded),
         (PARAMETERS_KEY, codec.encode(parameters_value(genesis.parameters))),
         (group_key(1), codec.encode(wraps)),
     ]

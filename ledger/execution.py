@@ -7,6 +7,7 @@ once (``Verified``); all other rules hold at admission and again at execution (R
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from ledger import codec
@@ -20,14 +21,14 @@ from ledger.contract_api import (
     StateView,
 )
 from ledger.crypto.keys import Verified
-from ledger.errors import PeerFault, TooLarge, WorldFault
+from ledger.errors import PeerFault, StateDamaged, TooLarge, WorldFault
 from ledger.limits import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, VALID_UNTIL_HEIGHTS_MAX
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs
 from ledger.state import State, StateChanges, Write
 from ledger.types.block import RECEIPT_BYTES_MAX, Block, Header, Receipt
 from ledger.types.genesis import Genesis, UserKey
-from ledger.types.membership import Membership
+from ledger.types.membership import VOTERS_KEY, Membership, Voters
 from ledger.types.transaction import SignedTransaction
 
 CONTRACT_FAILED = "internal/contract-failed"
@@ -70,6 +71,8 @@ class BlockResult:
     transaction_root: Hash32
     receipt_root: Hash32
     state_root: Hash32
+    voters: Voters
+    """Who votes on the next height."""
     writes: tuple[Write, ...]
     """All that must be stored with the block, in one batch (L3): state and executed ids."""
 
@@ -86,8 +89,6 @@ class Position:
     """Time of the header one below; the genesis time for height 1."""
     membership: Membership
     """Votes on this height."""
-    next_membership: Membership
-    """Votes on the next height."""
 
 
 def genesis_changes(
@@ -98,6 +99,19 @@ def genesis_changes(
     for key, value in contracts.genesis_values(genesis):
         state.put(key, value)
     return state.finish()
+
+
+@lru_cache(maxsize=16)
+def _decode_voters(data: bytes) -> Voters:
+    return Voters.decode(data)
+
+
+def current_voters(state: StateView) -> Voters:
+    """Who votes on the height after the block that ``state`` is the state of."""
+    data = state.get(VOTERS_KEY)
+    if data is None:
+        raise StateDamaged("state", "nobody votes: the voters are missing")
+    return _decode_voters(data)
 
 
 def check_transaction(
@@ -178,6 +192,7 @@ def execute(
         transaction_root=_root(transaction.value.encoded for transaction in transactions),
         receipt_root=_root(encoded_receipts),
         state_root=changes.root,
+        voters=current_voters(state),
         writes=(*changes.writes, *executed_writes),
     )
 
@@ -268,7 +283,7 @@ def build_block(
         receipt_root=result.receipt_root,
         state_root=result.state_root,
         membership=position.membership.hash,
-        next_membership=position.next_membership.hash,
+        next_membership=result.voters.membership.hash,
     )
     return Block(header, tuple(transaction.value.encoded for transaction in transactions))
 
@@ -284,7 +299,7 @@ def verify_block(
 
     ``transactions`` are the block's own, verified. Raises InvalidBlock naming the field:
 
-    a) chain, height, parent, memberships are those of ``position``
+    a) chain, height, parent, membership are those of ``position``
     b) the time is later than the parent's (T1; the clock is the live voter's question)
     c) the proposer is a member that votes on this height
     d) the body is no larger than a block may be, and is ``transactions``
@@ -298,7 +313,6 @@ def verify_block(
             "height": position.height,
             "parent": position.parent,
             "membership": position.membership.hash,
-            "next_membership": position.next_membership.hash,
         },
     )
     if header.time_ms <= position.parent_time_ms:

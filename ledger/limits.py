@@ -2,7 +2,7 @@
 
 PROTOCOL_VERSION = 1
 """Version of the wire formats; a change of any vector raises it."""
-EXECUTION_VERSION = 1
+EXECUTION_VERSION = 2
 """Version of the state transition; part of every header (D3)."""
 
 CODEC_DEPTH_MAX = 16

@@ -159,10 +159,10 @@ class Mempool:
                 expired.append(transaction_id)
         return tuple(sorted(expired))
 
-    def oldest_arrival_ms(self) -> int | None:
-        """When the transaction that waits longest came; None when nothing waits."""
+    def oldest(self) -> tuple[Verified[SignedTransaction], int] | None:
+        """The transaction that waits longest, and when it came; None when nothing waits."""
         entry = next(iter(self._entries.values()), None)
-        return None if entry is None else entry.arrival_ms
+        return None if entry is None else (entry.transaction, entry.arrival_ms)
 
     def _check_room(self, size: int, queue: _Queue | None) -> None:
         if len(self._entries) >= self._transactions_max:

@@ -20,6 +20,7 @@ from ledger.execution import (
     VerifiedTransaction,
     build_block,
     check_transaction,
+    current_voters,
     execute,
     select,
     verify_block,
@@ -31,6 +32,7 @@ from ledger.state import State
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
 from ledger.types.genesis import Genesis, UserKey
+from ledger.types.membership import Voters
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.ports import Clock, TraceSink
 from nodes.storage.ledger_store import LedgerStore
@@ -106,6 +108,31 @@ class Chain:
             self.mempool.add(verified, member, self._clock.monotonic_ms())
         return verified
 
+    def voters(self) -> Voters:
+        """Who votes on the next height."""
+        return current_voters(State(self._store))
+
+    def oldest_arrival_ms(self) -> int | None:
+        """When the transaction came that waits longest of those that a block could hold now.
+
+        What may not be executed any more, as when its signer's key has expired, is dropped on
+        the way: no primary can be blamed for leaving it out.
+        """
+        state, height = State(self._store), Height(self._store.height + 1)
+        while (oldest := self.mempool.oldest()) is not None:
+            transaction, arrival = oldest
+            executed = self._store.executed(transaction.value.id) is not None
+            now = self._clock.wall_ms()
+            try:
+                check_transaction(
+                    state, self._contracts, self.chain_id, height, now, executed, transaction
+                )
+            except TransactionRefused:
+                self.mempool.remove([transaction.value.id])
+            else:
+                return arrival
+        return None
+
     # -- the next block -----------------------------------------------------------------------
 
     def position(self) -> Position:
@@ -117,8 +144,7 @@ class Chain:
             height=Height(height + 1),
             parent=ZERO_HASH if header is None else header.hash,
             parent_time_ms=self._genesis.time_ms if header is None else header.time_ms,
-            membership=self._genesis.membership,
-            next_membership=self._genesis.membership,
+            membership=self.voters().membership,
         )
 
     def build(self) -> Block:

@@ -8,7 +8,8 @@ dropped. Any other error ends the process: halting is better than going on wrong
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ledger import catchup
@@ -22,8 +23,10 @@ from ledger.consensus.events import (
     Checked,
     Event,
     Fired,
+    Overlooked,
     Proposed,
     Received,
+    Seat,
     Timer,
     WorkPending,
 )
@@ -45,6 +48,7 @@ from ledger.primitives import Hash32, Height, MemberId, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, verify_quorum_certificate
 from ledger.types.genesis import Genesis
+from ledger.types.membership import Membership
 from nodes import frames
 from nodes.chain import Admission, Chain
 from nodes.frames import Channel
@@ -54,6 +58,8 @@ from nodes.voting import Voter, recover
 
 RESEND_INTERVAL_MS = 500
 """How often own messages and the status are repeated; also the driver's slowest tick."""
+OVERLOOKED_TIMEOUTS = 5
+"""Progress timeouts that a transaction may wait while blocks are made without it."""
 _AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
 
 
@@ -92,38 +98,54 @@ class Driver:
         self._world = world
         self._store = world.store
         self.chain_id = genesis.chain_id
-        self.membership = genesis.membership
         self.chain = Chain(genesis, member, contracts, world.store, world.clock, world.trace)
         self.mempool = self.chain.mempool
+        self.voters = self.chain.voters()
+        """Who votes on the next height."""
         self.peers: dict[MemberId, _Peer] = {
             v.member: _Peer() for v in self.membership.validators if v.member != member
         }
         self.view_changes = 0
         """View changes this process has seen."""
-        self._verifier = Verifier(self.chain_id, self.membership, genesis.parameters.rotation)
         self._plan = CatchUpPlan()
         self._timers: dict[Timer, int] = {}
         self._applied_at_ms = world.clock.monotonic_ms()
         self._next_status_ms = 0
-        index = self.membership.index_of(member)
+        self._blamed_at_ms = self._reminded_at_ms = self._applied_at_ms
+        """When a primary was last blamed for overlooking a transaction, and told of it."""
         self._voter: Voter | None = None
-        if world.safety is not None and world.signer is not None and index is not None:
-            self._voter = Voter(self.chain_id, index, world.signer, world.safety)
-        self.replica = self._recovered_replica(index)
+        self.replica = self._recovered_replica(self._take_seat())
+
+    @property
+    def membership(self) -> Membership:
+        """Votes on the next height."""
+        return self.voters.membership
 
     @property
     def observer(self) -> bool:
-        """Whether this node never votes."""
+        """Whether this node has no vote now."""
         return self._voter is None
 
-    def _recovered_replica(self, index: int | None) -> Replica:
+    def _take_seat(self) -> Seat:
+        """Who votes on the next height, and this node's place if it may: with its key (M1, A2)."""
+        world, self.voters = self._world, self.chain.voters()
+        self._verifier = Verifier(self.chain_id, self.voters, self._genesis.parameters.rotation)
+        index = self.membership.index_of(self._member)
+        self._voter = None
+        if world.safety is None or world.signer is None or index is None:
+            return Seat(self.membership, None)
+        if self.membership.validators[index].public_key != world.signer.public_key:
+            return Seat(self.membership, None)
+        self._voter = Voter(self.chain_id, index, world.signer, world.safety)
+        return Seat(self.membership, index)
+
+    def _recovered_replica(self, seat: Seat) -> Replica:
         height = self._store.height
         certificate = self._store.certificate(height) if height else None
         votes = self._world.safety.votes() if self._world.safety is not None else ()
-        recovered = recover(Height(height + 1), self.chain.position().parent, certificate, votes)
+        parent = self.chain.position().parent
+        recovered = recover(seat, Height(height + 1), parent, certificate, votes)
         settings = Settings(
-            self.membership,
-            index if self._voter is not None else None,
             self._genesis.parameters.rotation,
             self._genesis.parameters.progress_timeout_ms,
             RESEND_INTERVAL_MS,
@@ -145,10 +167,27 @@ class Driver:
                 self._step(Fired(timer))
         if now >= self._next_status_ms:
             self._next_status_ms = now + RESEND_INTERVAL_MS
+            self._mind_the_oldest(now)
             self._send_all(Channel.STATUS, self._status().encode())
             self._step(WorkPending(self._work_pending()))
         self._ask_for_blocks()
         return self.idle_ms()
+
+    def _mind_the_oldest(self, now: int) -> None:
+        """V5: what waits too long is passed on again, and then its primary is replaced.
+
+        Blocks are made, or the progress timer would have replaced it before.
+        """
+        arrived = self.chain.oldest_arrival_ms()
+        if arrived is None:
+            return
+        patience = OVERLOOKED_TIMEOUTS * self._genesis.parameters.progress_timeout_ms
+        if now - max(arrived, self._blamed_at_ms) >= patience:
+            self._blamed_at_ms = now
+            self._step(Overlooked())
+        elif now - max(arrived, self._reminded_at_ms) >= patience // 2:
+            self._reminded_at_ms = now
+            self._drain([do.ShareWork()])
 
     def idle_ms(self) -> int:
         """Milliseconds until ``tick`` has something to do."""
@@ -200,10 +239,7 @@ class Driver:
                 self._on_status(peer, Status.decode(payload))
             case Channel.CERTIFICATE:
                 certificate = QuorumCertificate.decode(payload)
-                own = self.replica
-                if certificate.height >= own.height or own.is_ahead(certificate.view):
-                    verify_quorum_certificate(certificate, self.membership, self.chain_id)
-                    self._step(CertificateSeen(certificate))
+                self._on_certificate(certificate)
             case Channel.BLOCK_REQUEST:
                 self._serve_blocks(peer, BlockRequest.decode(payload))
             case Channel.BLOCKS:
@@ -215,9 +251,34 @@ class Driver:
             case Channel.TRANSACTIONS:
                 raise NotCanonical("frame", "transactions are verified before they come here")
 
+    def _on_certificate(self, certificate: QuorumCertificate) -> None:
+        own = self.replica
+        if certificate.height < own.height and not own.is_ahead(certificate.view):
+            return
+        if certificate.height + 1 < self.voters.since:
+            return  # who voted there is not at hand; the sender is behind, too
+        with self._no_blame_above(certificate.height):
+            voters = self.voters.of(certificate.height)
+            verify_quorum_certificate(certificate, voters, self.chain_id)
+            self._step(CertificateSeen(certificate))
+
+    @contextmanager
+    def _no_blame_above(self, height: Height) -> Iterator[None]:
+        """Who votes above the height being decided is not known yet, so a bad signature may be
+        a good one of another membership: it is dropped, and nobody is blamed (M1)."""
+        try:
+            yield
+        except PeerFault:
+            if height <= self.replica.height:
+                raise
+
     def _on_message(self, message: Message) -> None:
         if not self.replica.wants(message):
             return  # before its signatures cost work (R4)
+        with self._no_blame_above(message.height):
+            self._on_wanted(message)
+
+    def _on_wanted(self, message: Message) -> None:
         if isinstance(message, PrePrepare):
             catchup.check_body(message.block)
         elif isinstance(message, NewView):
@@ -300,7 +361,9 @@ class Driver:
             "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
         )
         self._world.committed(block.header.height, ids)
-        return self.replica.step(Applied(block, certificate, self._work_pending()))
+        return self.replica.step(
+            Applied(block, certificate, self._work_pending(), self._take_seat())
+        )
 
     def _work_pending(self) -> bool:
         """Whether a block is due: transactions wait, or the newest block is too old (V6).

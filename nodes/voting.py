@@ -15,6 +15,7 @@ from ledger.consensus.effects import (
     VotePrePrepare,
     VoteViewChange,
 )
+from ledger.consensus.events import Seat
 from ledger.consensus.messages import (
     Commit,
     Message,
@@ -98,11 +99,11 @@ class Voter:
                 vote.view,
             ):
                 return earlier
-        content = ViewChange(
+        message = ViewChange(
             vote.height, vote.view, vote.last_certificate, vote.prepared, self._index, _UNSIGNED
-        ).content()
-        digest = view_change_digest(self._chain_id, content)
-        return ports.Vote(Tag.SIGN_VIEW_CHANGE, vote.height, vote.view, digest, content)
+        )
+        digest = view_change_digest(self._chain_id, vote.membership, message)
+        return ports.Vote(Tag.SIGN_VIEW_CHANGE, vote.height, vote.view, digest, message.content())
 
     def _sign(self, vote: Vote, record: ports.Vote) -> Message:
         signature = self._signer.sign(record.digest)
@@ -130,6 +131,7 @@ class Voter:
 
 
 def recover(
+    seat: Seat,
     height: Height,
     parent: Hash32,
     last_certificate: QuorumCertificate | None,
@@ -187,6 +189,7 @@ def recover(
     if prepared is not None and prepared.view == view:
         recast.append(VoteCommit(height, view, prepared.block_hash, prepared))
     return Recovered(
+        seat=seat,
         height=height,
         parent=parent,
         last_certificate=last_certificate,

@@ -44,6 +44,8 @@ class VoteViewChange:
     view: View
     last_certificate: QuorumCertificate | None
     prepared: PreparedCertificate | None
+    membership: Hash32
+    """Hash of the membership that votes on the height."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from ledger.crypto.keys import Verified
 from ledger.primitives import Hash32, Height, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
+from ledger.types.membership import Membership
 
 
 class Timer(StrEnum):
@@ -18,8 +19,19 @@ class Timer(StrEnum):
     """Work is pending and nothing was committed: the primary is replaced."""
     NEW_VIEW = "new-view"
     """q replicas want a view and its primary does not open it: the next view."""
+    PATIENCE = "patience"
+    """Work is pending and the primary is late with its proposal (V4)."""
     RESEND = "resend"
     """Repeat what was last said, because links may lose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who votes on a height, and the own place among them."""
+
+    membership: Membership
+    index: int | None
+    """None for an observer, which never votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,8 @@ class Applied:
     certificate: QuorumCertificate
     work_pending: bool
     """Whether there is anything to put into the next block."""
+    seat: Seat
+    """Who votes on the next height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,11 @@ class CertificateSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlooked:
+    """A transaction waits here for long although blocks are made: maybe it is left out (V5)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A timer that was set and not cancelled."""
 
@@ -85,5 +104,13 @@ class Fired:
 
 
 Event: TypeAlias = (
-    Received | WorkPending | Proposed | Checked | BodyFound | Applied | CertificateSeen | Fired
+    Received
+    | WorkPending
+    | Proposed
+    | Checked
+    | BodyFound
+    | Applied
+    | CertificateSeen
+    | Overlooked
+    | Fired
 )

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ledger import codec
 from ledger.codec import Value
-from ledger.crypto.hashing import Tag, signing_digest
+from ledger.crypto.hashing import Tag, hash_tagged, signing_digest
 from ledger.crypto.keys import Verified, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX, VALIDATORS_MAX
@@ -21,7 +21,7 @@ from ledger.types.certificate import (
     commit_digest,
     verify_quorum_certificate,
 )
-from ledger.types.membership import Membership
+from ledger.types.membership import Membership, Voters
 
 
 @dataclass(eq=False)
@@ -286,9 +286,19 @@ def _vote_fields(value: Value, what: str) -> tuple[Height, View, Hash32, int, Si
     )
 
 
-def view_change_digest(chain_id: Hash32, content: bytes) -> Hash32:
-    """What a VIEW-CHANGE signs."""
-    return signing_digest(Tag.SIGN_VIEW_CHANGE, chain_id, content)
+def view_change_hash(membership: Hash32, message: ViewChange) -> Hash32:
+    """H("view-change", membership hash, content): what stands where a vote has a block's hash.
+
+    It names the membership, because no block does: else a view-change of a validator that has
+    left could count as one of whoever has its place now (B3).
+    """
+    return hash_tagged(Tag.VIEW_CHANGE, membership, message.content())
+
+
+def view_change_digest(chain_id: Hash32, membership: Hash32, message: ViewChange) -> Hash32:
+    """What a VIEW-CHANGE signs; it has the shape of a vote."""
+    stated = view_change_hash(membership, message)
+    return vote_digest(Tag.SIGN_VIEW_CHANGE, chain_id, message.height, message.view, stated)
 
 
 def new_view_digest(chain_id: Hash32, content: bytes) -> Hash32:
@@ -301,8 +311,13 @@ class Verifier:
     """Checks the signatures and the inner consistency of messages of one membership."""
 
     chain_id: Hash32
-    membership: Membership
+    voters: Voters
     rotation: int
+
+    @property
+    def membership(self) -> Membership:
+        """Votes on the heights of these messages."""
+        return self.voters.membership
 
     def verify(self, message: Message) -> Verified[Message]:
         """Raises PeerFault unless every signature inside ``message`` holds."""
@@ -371,6 +386,8 @@ class Verifier:
         signer, last, prepared = message.signer, message.last_certificate, message.prepared
         if message.view == 0:
             raise MessageRefused("view-change", signer, "nobody changes to view 0")
+        if message.height < self.voters.since:
+            raise MessageRefused("view-change", signer, "of a height that others voted on")
         if (last is None) != (message.height == 1):
             raise MessageRefused("view-change", signer, "no certificate of the height below")
         if last is not None and last.height + 1 != message.height:
@@ -380,10 +397,10 @@ class Verifier:
                 raise MessageRefused("view-change", signer, "prepared at another height")
             if prepared.view >= message.view:
                 raise MessageRefused("view-change", signer, "prepared in a view not yet left")
-        digest = view_change_digest(self.chain_id, message.content())
+        digest = view_change_digest(self.chain_id, self.membership.hash, message)
         self._signed("view-change", signer, message.signature, digest)
         if last is not None:
-            verify_quorum_certificate(last, self.membership, self.chain_id)
+            verify_quorum_certificate(last, self.voters.of(last.height), self.chain_id)
         if prepared is not None:
             self.verify_prepared(prepared)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ledger.consensus.effects import Vote
+from ledger.consensus.events import Seat
 from ledger.consensus.messages import (
     Commit,
     Message,
@@ -14,7 +15,6 @@ from ledger.consensus.votes import VoteBook
 from ledger.primitives import Hash32, Height, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
-from ledger.types.membership import Membership
 
 BODIES_MAX = 4
 """Bodies kept over a view change beside the prepared one, which its holders can always serve."""
@@ -24,9 +24,6 @@ BODIES_MAX = 4
 class Settings:
     """What does not change while a replica runs."""
 
-    membership: Membership
-    index: int | None
-    """Own place in the membership; None for an observer, which never votes."""
     rotation: int
     """Heights after which the primary changes also without a fault."""
     progress_timeout_ms: int
@@ -38,6 +35,8 @@ class Settings:
 class Recovered:
     """Where a replica stands after a restart, from the ledger and the safety store."""
 
+    seat: Seat
+    """Who votes on ``height``."""
     height: Height
     """The height to decide next."""
     parent: Hash32

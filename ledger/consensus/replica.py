@@ -18,8 +18,10 @@ from ledger.consensus.events import (
     Checked,
     Event,
     Fired,
+    Overlooked,
     Proposed,
     Received,
+    Seat,
     Timer,
     WorkPending,
 )
@@ -31,6 +33,7 @@ from ledger.consensus.messages import (
     PrePrepare,
     ViewChange,
 )
+from ledger.consensus.pace import Pace
 from ledger.consensus.phases import Recovered, Round, Settings
 from ledger.consensus.view_change import (
     ViewChanges,
@@ -43,8 +46,6 @@ from ledger.primitives import Hash32, Height, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
 
-TIMEOUT_DOUBLINGS_MAX = 6
-"""Back-off stops growing at 64 times the base; the f+1 rule realigns views meanwhile (V1)."""
 NEXT_HEIGHT_MESSAGES_MAX = 4
 """Messages of one signer kept for the next height while this one is being decided."""
 
@@ -53,8 +54,8 @@ class Replica:
     """One validator's part in the agreement."""
 
     def __init__(self, settings: Settings, recovered: Recovered) -> None:
-        self._settings, self._membership = settings, settings.membership
-        self._quorum = settings.membership.quorum
+        self._settings = settings
+        self._sit(recovered.seat)
         self.height = recovered.height
         self.view = recovered.view
         self.entered = recovered.entered
@@ -69,12 +70,15 @@ class Replica:
         """The message that opened the current view, for replicas that missed it."""
         self._waiting_new_view: NewView | None = None
         self._next_height: dict[int, list[Message]] = {}
-        self._running: set[Timer] = set()
         self._resent_at: tuple[Height, View] | None = None
-        self._failures = 0
+        self._pace = Pace(settings)
         self._work_pending = False
         self._recovered = recovered
-        self._effects: Effects = []
+        self._effects: Effects = self._pace.effects
+
+    def _sit(self, seat: Seat) -> None:
+        self._membership, self._index = seat.membership, seat.index
+        self._quorum = seat.membership.quorum
 
     @property
     def primary(self) -> int:
@@ -91,8 +95,8 @@ class Replica:
 
     def start(self) -> Effects:
         """First effects after construction: pick up where the safety store says."""
-        self._effects = []
-        self._set(Timer.RESEND, self._settings.resend_interval_ms)
+        self._effects = self._pace.effects = []
+        self._pace.resend()
         recovered = self._recovered
         if not self.entered:
             self._vote_view_change()
@@ -105,7 +109,7 @@ class Replica:
 
     def step(self, event: Event) -> Effects:
         """Applies one event; whatever it is, it never raises on another party's account."""
-        self._effects = []
+        self._effects = self._pace.effects = []
         match event:
             case Received(message=verified):
                 self._on_message(verified.value)
@@ -121,6 +125,9 @@ class Replica:
                 self._on_applied(event)
             case CertificateSeen(certificate=certificate):
                 self._on_certificate(certificate)
+            case Overlooked():
+                if self.entered:
+                    self._leave_view("transaction_overlooked")
             case Fired(timer=timer):
                 self._on_timer(timer)
         return self._effects
@@ -187,7 +194,7 @@ class Replica:
         block = proposal.block
         self._round.proposal = proposal
         self._round.bodies[block.hash] = block
-        self._set(Timer.PROGRESS, self._timeout_ms())
+        self._pace.proposal_came()
         if block.hash in self._round.valid:
             self._on_checked(block.hash, True)
         else:
@@ -206,7 +213,7 @@ class Replica:
             return
         self._round.valid.add(block_hash)
         if proposal is not None and current:
-            if self._settings.index is not None and proposal.signer != self._settings.index:
+            if self._index is not None and proposal.signer != self._index:
                 self._effects.append(do.VotePrepare(proposal))
             self._try_prepared()
         self._try_decide()
@@ -214,7 +221,7 @@ class Replica:
     def _try_prepared(self) -> None:
         """Pre-prepare and q-1 PREPAREs of distinct backups, and executed here: COMMIT."""
         proposal = self._round.proposal
-        if proposal is None or not self.entered or self._settings.index is None:
+        if proposal is None or not self.entered or self._index is None:
             return
         block_hash = proposal.block.hash
         already = self._round.prepared
@@ -250,13 +257,16 @@ class Replica:
 
     def _on_work(self, pending: bool) -> None:
         self._work_pending = pending
-        if pending:
-            self._arm_progress_once()
-            self._try_propose()
+        self._await_proposal()
+        self._try_propose()
+
+    def _await_proposal(self) -> None:
+        if self.entered and self._work_pending:
+            self._pace.await_proposal(of_another=self._index != self.primary)
 
     def _try_propose(self) -> None:
         round_ = self._round
-        if not self.entered or self.primary != self._settings.index:
+        if not self.entered or self.primary != self._index:
             return
         if round_.proposing or round_.proposal is not None or not self._work_pending:
             return
@@ -277,13 +287,14 @@ class Replica:
         certificate = event.certificate
         if certificate.height != self.height:
             return
+        self._take_seat(event.seat)
+        primary = self.primary
         self.height = Height(self.height + 1)
         self._parent = event.block.hash
         self.last_certificate = certificate
         self._work_pending = event.work_pending
         self._round = Round()
-        self._failures = 0
-        self._cancel(Timer.PROGRESS)
+        self._pace.committed(self.primary == primary)
         self._enter_by(certificate)
         self._view_changes.forget_below(View(self.view + self.entered))
         if not self.entered:
@@ -295,9 +306,17 @@ class Replica:
         for messages in kept.values():
             for message in messages:
                 self._on_message(message)
-        if self._work_pending:
-            self._arm_progress_once()
-            self._try_propose()
+        self._await_proposal()
+        self._try_propose()
+
+    def _take_seat(self, seat: Seat) -> None:
+        """Others may vote from the next height on: places have changed, so votes are void (M1)."""
+        if seat.membership != self._membership:
+            self._view_changes = ViewChanges()
+            self._next_height = {}
+            self._waiting_new_view = None
+            self.new_view = None
+        self._sit(seat)
 
     def _on_certificate(self, certificate: QuorumCertificate) -> None:
         if certificate.height >= self.height:
@@ -316,10 +335,10 @@ class Replica:
     # -- view change ------------------------------------------------------------------------
 
     def _leave_view(self, reason: str) -> None:
-        if self._settings.index is None:
+        if self._index is None:
             return  # an observer follows the others by their certificates
         self._effects.append(do.Note(reason, self.height, self.view))
-        self._failures += 1
+        self._pace.view_failed()
         self._effects.append(do.ShareWork())
         self._change_to(View(self.view + 1))
 
@@ -333,15 +352,13 @@ class Replica:
         """The current view's proposal, messages and timers are gone; votes and bodies stay."""
         self.view, self.entered, self.new_view = view, entered, new_view
         self._round.leave_view()
-        self._cancel(Timer.PROGRESS)
-        self._cancel(Timer.NEW_VIEW)
+        self._pace.view_left()
 
     def _vote_view_change(self) -> None:
-        if self._settings.index is None:
+        if self._index is None:
             return
-        self._effects.append(
-            do.VoteViewChange(self.height, self.view, self.last_certificate, self._round.prepared)
-        )
+        content = self.last_certificate, self._round.prepared, self._membership.hash
+        self._effects.append(do.VoteViewChange(self.height, self.view, *content))
 
     def _on_view_change(self, message: ViewChange) -> None:
         if message.height > self.height:
@@ -349,12 +366,12 @@ class Replica:
         if not self._view_changes.is_newer(message):
             return
         self._view_changes.add(message)
-        if message.signer == self._settings.index:
+        if message.signer == self._index:
             self._round.sent["view-change"] = message
-        wanted = self._view_changes.views_of_others(self._settings.index)
+        wanted = self._view_changes.views_of_others(self._index)
         join = view_to_join(self.view, wanted, self._membership.witness)
-        if join is not None and self._settings.index is not None:
-            self._failures += 1
+        if join is not None and self._index is not None:
+            self._pace.view_failed()
             self._change_to(join)
         else:
             self._try_open_view()
@@ -367,9 +384,8 @@ class Replica:
         """
         if self.entered:
             return
-        left = self._view_changes.at_least(self.view)
-        if left >= self._quorum and Timer.NEW_VIEW not in self._running:
-            self._set(Timer.NEW_VIEW, self._timeout_ms())
+        if self._view_changes.at_least(self.view) >= self._quorum:
+            self._pace.await_new_view()
         changes = self._view_changes.quorum_for(self.view, self._quorum)
         if len(changes) < self._quorum:
             return
@@ -377,7 +393,7 @@ class Replica:
         if height > self.height:
             self._effects.append(do.CatchUp(Height(height - 1)))
             return
-        if height < self.height or self._settings.index != self.primary:
+        if height < self.height or self._index != self.primary:
             return
         if self._round.proposing:
             return
@@ -438,8 +454,7 @@ class Replica:
         self._after_entering()
 
     def _after_entering(self) -> None:
-        if self._work_pending:
-            self._arm_progress_once()
+        self._await_proposal()
         self._try_prepared()
         self._try_propose()
 
@@ -447,7 +462,7 @@ class Replica:
 
     def voted(self, message: Message) -> Effects:
         """An own message is durable and signed: it counts like any other, and is repeated."""
-        self._effects = []
+        self._effects = self._pace.effects = []
         if isinstance(message, PrePrepare | Prepare | Commit) and (
             (message.height, message.view) == (self.height, self.view)
         ):
@@ -456,11 +471,14 @@ class Replica:
         return self._effects
 
     def _on_timer(self, timer: Timer) -> None:
-        self._running.discard(timer)
+        self._pace.fired(timer)
         match timer:
             case Timer.PROGRESS:
                 if self.entered and (self._work_pending or self._round.proposal is not None):
                     self._leave_view("no_progress")
+            case Timer.PATIENCE:
+                if self._pace.is_too_slow():
+                    self._leave_view("slow_primary")
             case Timer.NEW_VIEW:
                 if not self.entered:
                     self._leave_view("no_new_view")
@@ -469,7 +487,7 @@ class Replica:
 
     def _on_resend(self) -> None:
         """Repeats the own messages of a view that has not moved since the last time."""
-        self._set(Timer.RESEND, self._settings.resend_interval_ms)
+        self._pace.resend()
         if self._resent_at == (self.height, self.view):
             self._effects.extend(do.Broadcast(message) for message in self._round.sent.values())
             self._effects.extend(do.FetchBody(missing) for missing in sorted(self._round.wanted))
@@ -478,19 +496,3 @@ class Replica:
             if len(self._next_height) >= self._membership.witness:
                 self._effects.append(do.CatchUp(self.height))
         self._resent_at = (self.height, self.view)
-
-    def _timeout_ms(self) -> int:
-        return self._settings.progress_timeout_ms << min(self._failures, TIMEOUT_DOUBLINGS_MAX)
-
-    def _arm_progress_once(self) -> None:
-        """Starts the progress timer unless it runs: new work must not postpone it (V1)."""
-        if self.entered and Timer.PROGRESS not in self._running:
-            self._set(Timer.PROGRESS, self._timeout_ms())
-
-    def _set(self, timer: Timer, delay_ms: int) -> None:
-        self._running.add(timer)
-        self._effects.append(do.SetTimer(timer, delay_ms))
-
-    def _cancel(self, timer: Timer) -> None:
-        self._running.discard(timer)
-        self._effects.append(do.CancelTimer(timer))

@@ -22,6 +22,7 @@ class Tag(StrEnum):
     STATE_KEY = "state-key"
     ROW = "row"
     FIELD = "field"
+    VIEW_CHANGE = "view-change"
     API_BODY = "api-body"
     DICOM_PIXELS = "dicom-pixels"
     # What is signed. Each kind has a tag of its own, so that no vote can serve as another.

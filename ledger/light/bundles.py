@@ -24,6 +24,8 @@ BUNDLE_BYTES_MAX = 128 * 1024 * 1024
 """LOG_ENTRIES_MAX rows of the largest size take 100 MiB."""
 MEMBERSHIP_CHANGES_MAX = 4_096
 CHANGES_BYTES_MAX = 32 * 1024 * 1024
+"""Membership changes that lead from one trusted header to another."""
+MEMBERSHIP_CHANGES_PAGE = 256
 """Membership changes of one answer."""
 PAGE_ENTRIES_MAX = 1_000
 """Entries of one page, each with its path."""

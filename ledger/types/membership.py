@@ -1,4 +1,8 @@
-"""The validators that vote on a height, in a fixed order; their place is their index."""
+"""The validators that vote on a height, in a fixed order; their place is their index.
+
+Who votes next is part of the state, under ``VOTERS_KEY``, so that a block may change it: the
+change takes effect at the next height (M1), and the header names both memberships.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +16,9 @@ from ledger.primitives import Hash32, Height, MemberId, View
 from ledger.quorum import quorum, witness
 
 MEMBERSHIP_BYTES_MAX = VALIDATORS_MAX * (PUBLIC_KEY_BYTES_MAX + 64)
+VOTERS_BYTES_MAX = 2 * MEMBERSHIP_BYTES_MAX + 64
+VOTERS_KEY = b"voters"
+"""State key of the ``Voters`` of the next height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +101,43 @@ def checked_membership(validators: tuple[Validator, ...]) -> Membership:
     if members != sorted(set(members)) or len(keys) != len(members):
         raise NotCanonical("membership", "unsorted, or a member or key occurs twice")
     return Membership(validators)
+
+
+@dataclass(frozen=True)
+class Voters:
+    """Who votes on the next height, and who voted before the last change."""
+
+    since: Height
+    """First height on which ``membership`` votes."""
+    membership: Membership
+    previous: Membership | None
+    """Voted on the height below ``since``; None where ``since`` is 1."""
+
+    def of(self, height: Height) -> Membership:
+        """Who votes on ``height``, which is at least ``since`` - 1."""
+        return self.membership if height >= self.since or not self.previous else self.previous
+
+    def changed(self, height: Height, membership: Membership) -> "Voters":
+        """The same after a block of ``height`` that gives the vote to ``membership``."""
+        return Voters(Height(height + 1), membership, self.membership)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """[since, membership bytes, previous membership bytes or nil]."""
+        previous = None if self.previous is None else self.previous.encode()
+        return codec.encode([self.since, self.membership.encode(), previous])
+
+    @staticmethod
+    def decode(data: bytes) -> "Voters":
+        """Raises NotCanonical, TooLarge or OutOfRange."""
+        fields = codec.array(codec.decode(data, VOTERS_BYTES_MAX, "voters"), 3, "voters")
+        since = Height(codec.uint(fields[0], "voters since"))
+        if (since <= 1) != (fields[2] is None):
+            raise NotCanonical("voters", "only those of height 1 have no predecessors")
+        current = codec.binary(fields[1], "voters", MEMBERSHIP_BYTES_MAX)
+        previous = None
+        if fields[2] is not None:
+            previous = Membership.decode(
+                codec.binary(fields[2], "voters before", MEMBERSHIP_BYTES_MAX)
+            )
+        return Voters(since, Membership.decode(current), previous)

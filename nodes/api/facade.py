@@ -10,6 +10,7 @@ from ledger.primitives import Hash32, Height
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
 from ledger.types.genesis import Genesis
+from ledger.types.membership import Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class ReadableStore(Protocol):
 
     def certified_header(self, height: int) -> CertifiedHeader:
         """Both of them without the body; raises for a height that has no block."""
+
+    def membership_changes(
+        self, after: int, limit: int
+    ) -> tuple[tuple[CertifiedHeader, Membership], ...]:
+        """The first headers above ``after`` that change the membership, and to which."""
 
     def encoded_receipts(self, height: int) -> tuple[bytes, ...]:
         """Receipts of a block as bytes, in the order of its transactions."""

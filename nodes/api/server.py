@@ -13,7 +13,13 @@ from aiohttp.typedefs import Middleware
 from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import Column
-from ledger.light.bundles import PAGE_ENTRIES_MAX, STATE_KEY_BYTES_MAX, encode_changes
+from ledger.light.bundles import (
+    MEMBERSHIP_CHANGES_PAGE,
+    PAGE_ENTRIES_MAX,
+    STATE_KEY_BYTES_MAX,
+    MembershipChange,
+    encode_changes,
+)
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32
 from nodes.api.facade import NodeFacade, SubmitResult
@@ -103,13 +109,13 @@ class NodeApi:
         return msgpack_answer(self.node.store.certified_header(height).encode())
 
     async def memberships(self, request: web.Request) -> web.Response:
-        """``GET /v1/memberships?from=h``: every change of the validators after height h.
+        """``GET /v1/memberships?from=h``: the changes of the validators after height h.
 
-        No action of execution version 1 changes them: those of the genesis document vote on
-        every height, so there is never a change to report.
+        At most MEMBERSHIP_CHANGES_PAGE of them, oldest first; ask again from the last one's height.
         """
-        from_decimal(request.query.get("from", "0"), _HEIGHT_MAX, "from")
-        return msgpack_answer(encode_changes(()))
+        after = from_decimal(request.query.get("from", "0"), _HEIGHT_MAX, "from")
+        found = self.node.store.membership_changes(after, MEMBERSHIP_CHANGES_PAGE)
+        return msgpack_answer(encode_changes(tuple(MembershipChange(*each) for each in found)))
 
     async def state(self, request: web.Request) -> web.Response:
         """``GET /v1/state/{key hex}``."""

@@ -121,7 +121,7 @@ async def resident_list(home: Path, proof: Path | None) -> Members:
     """The complete list of own records."""
     async with _resident(home) as client:
         found = await client.list()
-        save_proof(proof, client.session, found.proof, None)
+        await save_proof(proof, client.session, found.proof, None)
         return list_members(client.session, found)
 
 
@@ -131,7 +131,7 @@ async def resident_show(home: Path, index: int, proof: Path | None) -> Members:
         shown = await client.show(index)
         if proof is not None:
             bundle, _ = await client.session.patient_list(shown.listed.row.patient)
-            save_proof(proof, client.session, bundle, shown.disclosure)
+            await save_proof(proof, client.session, bundle, shown.disclosure)
         return record_members(shown)
 
 
@@ -139,7 +139,7 @@ async def resident_accesses(home: Path, proof: Path | None) -> Members:
     """Everyone who was shown own records."""
     async with _resident(home) as client:
         bundle, entries = await client.accesses()
-        save_proof(proof, client.session, bundle, None)
+        await save_proof(proof, client.session, bundle, None)
         header = bundle.state.certified.header
         return {
             "complete": True,

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ledger.commitment import Disclosure
+from ledger.light.bundles import StateBundle
 from ledger.light.records import VerifiedRecord
 from ledger.light.saved import Provable, SavedProof
 from ledger.types.entries import Disclosed
@@ -91,17 +92,18 @@ def access_members(entries: Sequence[Disclosed]) -> list[Members]:
     ]
 
 
-def save_proof(
+async def save_proof(
     file: Path | None, session: LightSession, bundle: Provable, disclosure: Disclosure | None
 ) -> None:
     """Writes a proof to a new file, if one is named; ``yilian verify`` checks it."""
     if file is None:
         return
-    key = bundle.key if hasattr(bundle, "key") else bundle.state.key
-    data = SavedProof(session.genesis.chain_id, session.changes, bundle, disclosure, key).encode()
+    state = bundle if isinstance(bundle, StateBundle) else bundle.state
+    changes = await session.changes(state.certified.header.height)
+    proof = SavedProof(session.genesis.chain_id, changes, bundle, disclosure, state.key)
     try:
         with file.open("xb") as out:
-            out.write(data)
+            out.write(proof.encode())
     except OSError as error:
         raise BadArgument("--proof", f"{file}: {error.strerror}; name a new file") from None
 

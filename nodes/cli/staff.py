@@ -69,7 +69,7 @@ async def read(file: Path, wanted: Reading) -> Members:
         shown = await client.read(patient, wanted.index, permission)
         if wanted.proof is not None:
             bundle, _ = await client.session.patient_list(patient)
-            save_proof(wanted.proof, client.session, bundle, shown.disclosure)
+            await save_proof(wanted.proof, client.session, bundle, shown.disclosure)
     if wanted.attachments is not None:
         _keep_attachments(wanted.attachments, shown)
     return {"permission": permission.hex()} | record_members(shown)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from ledger import codec
 from ledger.errors import LedgerError
-from ledger.light.bundles import MembershipChange, decode_changes
+from ledger.light.bundles import (
+    MEMBERSHIP_CHANGES_MAX,
+    MEMBERSHIP_CHANGES_PAGE,
+    MembershipChange,
+    decode_changes,
+)
 from ledger.primitives import Hash32
 from ledger.types.block import Receipt
 from ledger.types.certificate import CertifiedHeader
@@ -79,8 +84,16 @@ class ChainClient:
         return CertifiedHeader.decode(await self.http.get(f"{self.prefix}/headers/latest"))
 
     async def membership_changes(self, after: int) -> tuple[MembershipChange, ...]:
-        """Changes of the validators after a height, oldest first."""
-        return decode_changes(await self.http.get(f"{self.prefix}/memberships?from={after}"))
+        """Changes of the validators after a height, oldest first; page by page."""
+        found: list[MembershipChange] = []
+        while len(found) < MEMBERSHIP_CHANGES_MAX:
+            page = decode_changes(await self.http.get(f"{self.prefix}/memberships?from={after}"))
+            found.extend(page)
+            # A server that repeats itself is found out when its changes are followed.
+            if len(page) < MEMBERSHIP_CHANGES_PAGE:
+                break
+            after = page[-1].certified.header.height
+        return tuple(found)
 
     async def state(self, key: bytes) -> bytes:
         """``state`` bundle bytes."""

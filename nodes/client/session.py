@@ -26,9 +26,10 @@ from ledger.light.trust import (
     WrongChain,
     advance,
     check_age,
+    follow,
     trust_genesis,
 )
-from ledger.primitives import PatientKey
+from ledger.primitives import Height, PatientKey
 from ledger.types.block import Header
 from ledger.types.entries import Disclosed, access_log, patient_log
 from ledger.types.genesis import Genesis
@@ -75,7 +76,6 @@ class LightSession:
         self._file = trusted_file
         self._now_ms = now_ms
         self._max_age_ms = default_max_age_ms(genesis) if max_age_ms is None else max_age_ms
-        self._changes: list[MembershipChange] = []
         self._trusted = self._load(trust_genesis(genesis.encode(), genesis.chain_id))
 
     @property
@@ -83,10 +83,12 @@ class LightSession:
         """The newest header that was verified."""
         return self._trusted
 
-    @property
-    def changes(self) -> tuple[MembershipChange, ...]:
-        """The membership changes that were followed from genesis; a saved proof holds them."""
-        return tuple(self._changes)
+    async def changes(self, height: Height) -> tuple[MembershipChange, ...]:
+        """The membership changes from genesis to a verified header; a saved proof holds them."""
+        changes = await self.chain.membership_changes(0)
+        known = [c for c in changes if c.certified.header.height <= height]
+        follow(trust_genesis(self.genesis.encode(), self.genesis.chain_id), known)
+        return tuple(known)
 
     async def refresh(self) -> TrustedChain:
         """Follows the memberships and verifies the newest header and its age."""
@@ -96,8 +98,6 @@ class LightSession:
         advanced = advance(trusted, changes, newest)
         check_age(newest.header, self._now_ms(), self._max_age_ms)
         if advanced.height > self._trusted.height:
-            followed = [c for c in changes if c.certified.header.height > self._trusted.height]
-            self._changes.extend(followed)
             self._trusted = advanced
             self._store()
         return self._trusted

@@ -10,11 +10,13 @@ big-endian, so that a scan goes upwards.
 | 0x12 | height | codec array of receipt bytes |
 | 0x13 | height | undo: the VALUEs and PAGEs that the block overwrote, PROOF_HEIGHTS - 1 of them |
 | 0x14 | "newest" | codec array [chain id, height, state root] |
+| 0x15 | height | bytes of the membership that votes from the next height on, where it changes |
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import RLock
 from typing import TypeAlias
 
@@ -30,9 +32,10 @@ from ledger.state import Write
 from ledger.types.block import RECEIPT_BYTES_MAX, Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
 from ledger.types.genesis import Genesis
+from ledger.types.membership import Membership
 from nodes.ports import Put, Storage
 
-_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META = (bytes([0x10 + i]) for i in range(5))
+_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META, _CHANGE = (bytes([0x10 + i]) for i in range(6))
 _NEWEST = _META + b"newest"
 _RECEIPTS_BYTES_MAX = BLOCK_TRANSACTIONS_MAX * (RECEIPT_BYTES_MAX + 8)
 _COLUMN = {column: bytes([column]) for column in Column}
@@ -186,6 +189,16 @@ class LedgerStore:
             raise HeightUnknown(height, self._height)
         return certified
 
+    def membership_changes(
+        self, after: int, limit: int
+    ) -> tuple[tuple[CertifiedHeader, Membership], ...]:
+        """The first ``limit`` headers above ``after`` that change the membership, and to which."""
+        found = islice(self._storage.scan(_CHANGE, _CHANGE + _height_bytes(after + 1)), limit)
+        return tuple(
+            (self.certified_header(int.from_bytes(key[1:], "big")), Membership.decode(value))
+            for key, value in found
+        )
+
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """What became of the block's transactions, in their order; empty if there is no block."""
         return tuple(Receipt.decode(row) for row in self.encoded_receipts(height))
@@ -298,6 +311,7 @@ class LedgerStore:
             Put(_UNDO + at, _encode_undo(self._overwritten(result.writes))),
             *_puts(result.writes),
             *self._expired(height),
+            *_membership_change(block.header, result),
             self._newest(height, result.state_root),
         ]
         with self._lock:
@@ -323,6 +337,8 @@ class LedgerStore:
             wrong = "the certificate is for another block"
         elif header.state_root != result.state_root:
             wrong = "execution gave another state root"
+        elif header.next_membership != result.voters.membership.hash:
+            wrong = "execution gave another membership"
         elif len(result.receipts) != len(block.transactions):
             wrong = "there are not as many receipts as transactions"
         if wrong:
@@ -395,6 +411,12 @@ def _height_bytes(height: int) -> bytes:
 
 def _puts(writes: Sequence[Write]) -> Iterator[Put]:
     return (Put(_COLUMN[column] + key, value) for column, key, value in writes)
+
+
+def _membership_change(header: Header, result: BlockResult) -> Iterator[Put]:
+    if header.next_membership != header.membership:
+        at = _CHANGE + _height_bytes(header.height)
+        yield Put(at, result.voters.membership.encode())
 
 
 def _encode_undo(overwritten: Overwritten) -> bytes:

@@ -40,7 +40,6 @@ class MemoryChain(LedgerStore):
             parent.hash if parent else ZERO_HASH,
             parent.time_ms if parent else GENESIS.time_ms,
             GENESIS.membership,
-            GENESIS.membership,
         )
         result = execution.execute(
             self, REGISTRY, GENESIS.chain_id, position.height, time_ms, transactions

@@ -19,13 +19,15 @@ from ledger.merkle.log_tree import root_of
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, commit_digest
+from ledger.types.membership import Voters
 from tests.vectors import fixed
 
 N = 4
 GENESIS = fixed.genesis(N)
 CHAIN = GENESIS.chain_id
 MEMBERSHIP = GENESIS.membership
-VERIFIER = Verifier(CHAIN, MEMBERSHIP, rotation=1_000)
+VOTERS = Voters(Height(1), MEMBERSHIP, None)
+VERIFIER = Verifier(CHAIN, VOTERS, rotation=1_000)
 UNSIGNED = Signature(bytes(65))
 
 
@@ -98,7 +100,8 @@ def view_change(
 ) -> ViewChange:
     """Signed by ``signer``."""
     unsigned = ViewChange(Height(height), View(view), last, proof, signer, UNSIGNED)
-    return replace(unsigned, signature=sign(signer, view_change_digest(CHAIN, unsigned.content())))
+    digest = view_change_digest(CHAIN, MEMBERSHIP.hash, unsigned)
+    return replace(unsigned, signature=sign(signer, digest))
 
 
 def new_view(changes: list[ViewChange], proposal: PrePrepare, signer: int | None = None):

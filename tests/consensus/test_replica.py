@@ -10,6 +10,7 @@ from ledger.consensus.events import (
     Checked,
     Fired,
     Received,
+    Seat,
     Timer,
     WorkPending,
 )
@@ -19,12 +20,14 @@ from ledger.crypto.keys import Verified
 from ledger.primitives import ZERO_HASH, Height, View
 from tests.consensus import kit
 
+SEAT = Seat(kit.MEMBERSHIP, 3)
 A, B = kit.block(name="a"), kit.block(name="b")
 
 
 def replica(index: int | None, view: int = 0, entered: bool = True) -> Replica:
-    settings = Settings(kit.MEMBERSHIP, index, 1_000, 1_000, 500)
-    made = Replica(settings, Recovered(Height(1), ZERO_HASH, None, View(view), entered))
+    settings = Settings(1_000, 1_000, 500)
+    seat = Seat(kit.MEMBERSHIP, index)
+    made = Replica(settings, Recovered(seat, Height(1), ZERO_HASH, None, View(view), entered))
     made.start()
     return made
 
@@ -48,7 +51,7 @@ def test_an_invalid_proposal_makes_the_backup_leave_the_view():
     backup = replica(1)
     receive(backup, kit.pre_prepare(A, 0))
     effects = backup.step(Checked(A.hash, False))
-    assert do.VoteViewChange(Height(1), View(1), None, None) in effects
+    assert do.VoteViewChange(Height(1), View(1), None, None, kit.MEMBERSHIP.hash) in effects
     assert not backup.entered
 
 
@@ -111,7 +114,7 @@ def test_V1_the_view_change_timer_starts_at_q_view_changes():
     backup = replica(3)
     backup.step(WorkPending(True))
     own = backup.step(Fired(Timer.PROGRESS))
-    assert do.VoteViewChange(Height(1), View(1), None, None) in own
+    assert do.VoteViewChange(Height(1), View(1), None, None, kit.MEMBERSHIP.hash) in own
     assert do.SetTimer not in kinds(receive(backup, kit.view_change(1, 3)))
     assert do.SetTimer not in kinds(receive(backup, kit.view_change(1, 0)))
     effects = receive(backup, kit.view_change(1, 2))
@@ -128,7 +131,7 @@ def test_f_plus_1_view_changes_are_joined_at_once():
     backup = replica(3)
     assert do.VoteViewChange not in kinds(receive(backup, kit.view_change(7, 0)))
     effects = receive(backup, kit.view_change(5, 2))
-    assert do.VoteViewChange(Height(1), View(5), None, None) in effects
+    assert do.VoteViewChange(Height(1), View(5), None, None, kit.MEMBERSHIP.hash) in effects
 
 
 def test_the_new_primary_proposes_the_prepared_block():
@@ -159,7 +162,7 @@ def test_I10_an_old_new_view_does_not_move_a_replica_back():
 
 def test_a_certificate_below_proves_that_its_view_was_entered():
     backup = replica(3)
-    backup.step(Applied(A, kit.certificate(A, 0), False))
+    backup.step(Applied(A, kit.certificate(A, 0), False, SEAT))
     assert backup.step(CertificateSeen(kit.certificate(A, 4, (0, 1, 2)))) != []
     assert (backup.view, backup.entered) == (4, True)
 
@@ -225,7 +228,7 @@ def test_V1_a_new_view_gets_a_whole_timer():
     backup = replica(3)
     backup.step(WorkPending(True))
     changes = [kit.view_change(2, i) for i in (0, 1, 2)]
-    backup.step(Applied(A, kit.certificate(A, 0), True))
+    backup.step(Applied(A, kit.certificate(A, 0), True, SEAT))
     effects = receive(backup, kit.new_view(changes, kit.pre_prepare(A, 2)))
     assert backup.view == 2
     set_at = effects.index(do.SetTimer(Timer.PROGRESS, 1_000))

@@ -54,7 +54,6 @@ class Chain:
             self.parent,
             TimestampMs(self.time_ms),
             GENESIS.membership,
-            GENESIS.membership,
         )
 
     @property

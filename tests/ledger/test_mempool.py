@@ -98,7 +98,8 @@ class MempoolMachine(RuleBasedStateMachine):
     def it_holds_what_the_model_holds(self):
         assert len(self.mempool) == len(self.model)
         assert self.mempool.size_bytes == self._size()
-        assert self.mempool.oldest_arrival_ms() == (self.model[0][2] if self.model else None)
+        oldest = self.mempool.oldest()
+        assert (oldest and oldest[1]) == (self.model[0][2] if self.model else None)
         waiting = {t.value.id for t, _, _ in self.model}
         for tx in POOL:
             expected = tx if tx.value.id in waiting else None
@@ -179,6 +180,6 @@ def test_what_waits_longest_comes_first_until_the_last():
         mempool.add(transaction(number), MEMBERS[0], number)
     for number in range(299):
         (oldest,) = mempool.candidates(1, 10**6)
-        assert mempool.oldest_arrival_ms() == number
+        assert mempool.oldest() == (oldest, number)
         mempool.remove([oldest.value.id])
     assert len(mempool) == 1

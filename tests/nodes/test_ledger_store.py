@@ -20,6 +20,7 @@ from ledger.state import State
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import QuorumCertificate
 from ledger.types.entries import LogRoot
+from ledger.types.membership import Voters
 from nodes.ports import Put, Storage
 from nodes.storage import ledger_store
 from nodes.storage.errors import StorageWriteFailed
@@ -35,6 +36,7 @@ from nodes.storage.memory import MemoryStorage
 from tests.vectors import fixed
 
 GENESIS = fixed.genesis()
+VOTERS = Voters(Height(1), GENESIS.membership, None)
 LOG = b"patient/" + fixed.patient(1)
 
 
@@ -86,6 +88,7 @@ def next_block(
         root,
         root,
         changes.root,
+        VOTERS,
         (*changes.writes, *executed),
     )
     return block, certificate_of(block), result

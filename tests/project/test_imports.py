@@ -33,6 +33,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.consensus.events", "ledger.consensus.view_change", "ledger.consensus.votes"),
     ("ledger.consensus.effects",),
     ("ledger.consensus.phases",),
+    ("ledger.consensus.pace",),
     ("ledger.consensus.replica",),
     # ledger: execution, which knows no engine
     ("ledger.contract_api", "ledger.mempool"),

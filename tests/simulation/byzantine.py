@@ -67,7 +67,8 @@ def commit(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Commit
 def view_change(cluster: Cluster, signer: int, view: int) -> ViewChange:
     """A view-change at height 1 without a prepared block."""
     unsigned = ViewChange(Height(1), View(view), None, None, signer, _UNSIGNED)
-    digest = view_change_digest(cluster.genesis.chain_id, unsigned.content())
+    members = cluster.genesis.membership.hash
+    digest = view_change_digest(cluster.genesis.chain_id, members, unsigned)
     return replace(unsigned, signature=fixed.validator_signer(signer).sign(digest))
 
 

@@ -144,7 +144,8 @@ class Liar:
         if not isinstance(message, ViewChange) or message.prepared is None or receiver % 2:
             return None
         false = replace(message, prepared=None)
-        digest = view_change_digest(self._cluster.genesis.chain_id, false.content())
+        genesis = self._cluster.genesis
+        digest = view_change_digest(genesis.chain_id, genesis.membership.hash, false)
         signature = fixed.validator_signer(self._index).sign(digest)
         return [framed(replace(false, signature=signature))]
 
