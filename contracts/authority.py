@@ -8,6 +8,10 @@ Caller: TypeAlias = tuple[str, str]
 
 AUTHORITY: Mapping[tuple[str, str], Set[Caller]] = {
     ("members", "bind_resident"): {("hospital", "registrar")},
+    ("governance", "propose"): {("hospital", "administrator")},
+    ("governance", "approve"): {("hospital", "administrator")},
+    ("governance", "renew_key"): {("hospital", "administrator")},
+    ("evidence", "report"): {("hospital", "validator")},
     ("index", "register"): {("hospital", "gateway")},
     ("index", "supersede"): {("hospital", "gateway")},
     ("index", "mark_entered_in_error"): {("hospital", "gateway")},

@@ -1,10 +1,11 @@
-"""Members: organisations and keys. In this version members come from genesis alone."""
+"""Members: the keys that organisations register, and what the state begins with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from contracts.actions import ActionContract
+from contracts.governance import validator_key
 from contracts.lookup import find_user, parameters_value
 from ledger import codec
 from ledger.codec import Value
@@ -13,6 +14,7 @@ from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
 from ledger.primitives import Height, PatientKey, TimestampMs
 from ledger.types.entries import PARAMETERS_KEY, group_key, member_key, user_key
 from ledger.types.genesis import Genesis, UserKey
+from ledger.types.governance import HOSPITALS_KEY, encode_hospitals
 from ledger.types.membership import VOTERS_KEY, Voters
 
 _WHAT = "members/bind_resident"
@@ -58,9 +60,13 @@ class BindResident:
 
 def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
     """State keys and values at height 0: members, keys, parameters, group key of epoch 1."""
+    hospitals = tuple(m.id for m in genesis.members if m.kind == "hospital")
+    validators = [validator_key(v.member, v.public_key) for v in genesis.membership.validators]
     wraps = [(member, wrapped) for member, wrapped in genesis.wrapped_group_keys]
     return [
         *((member_key(m.id), codec.encode(m.to_value())) for m in genesis.members),
+        *((user_key(k.public_key.key_id), codec.encode(k.to_value())) for k in validators),
+        (HOSPITALS_KEY, encode_hospitals(hospitals)),
         *((user_key(u.public_key.key_id), codec.encode(u.to_value())) for u in genesis.users),
         (VOTERS_KEY, Voters(Height(1), genesis.membership, None).encoded),
         (PARAMETERS_KEY, codec.encode(parameters_value(genesis.parameters))),

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from contracts.access import ACCESS
 from contracts.actions import ActionContract
 from contracts.audit import AUDIT
+from contracts.evidence import EVIDENCE
+from contracts.governance import GOVERNANCE
 from contracts.index import INDEX
-from contracts.lookup import find_user
+from contracts.lookup import find_hospitals, find_member, find_user
 from contracts.members import MEMBERS, genesis_values
 from contracts.release import RELEASE
 from ledger.contract_api import Contract, StateView
-from ledger.primitives import KeyId
-from ledger.types.genesis import Genesis, UserKey
+from ledger.primitives import KeyId, MemberId
+from ledger.types.genesis import Genesis, Member, UserKey
 
 CONTRACTS: Mapping[str, ActionContract] = {
-    contract.name: contract for contract in (MEMBERS, INDEX, RELEASE, ACCESS, AUDIT)
+    contract.name: contract
+    for contract in (MEMBERS, GOVERNANCE, EVIDENCE, INDEX, RELEASE, ACCESS, AUDIT)
 }
 
 
@@ -32,3 +35,11 @@ class Registry:
     def signer(self, state: StateView, key_id: KeyId) -> UserKey | None:
         """The registration of a key, or None; validity is execution's question."""
         return find_user(state, key_id)
+
+    def member(self, state: StateView, member: MemberId) -> Member | None:
+        """The organisation of that id."""
+        return find_member(state, member)
+
+    def hospitals(self, state: StateView) -> Sequence[MemberId]:
+        """Ids of all hospitals, voting or not."""
+        return find_hospitals(state)

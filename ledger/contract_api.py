@@ -6,8 +6,8 @@ from enum import IntEnum
 from typing import Protocol
 
 from ledger.codec import Value
-from ledger.primitives import Hash32, Height, KeyId, TimestampMs
-from ledger.types.genesis import Genesis, UserKey
+from ledger.primitives import Hash32, Height, KeyId, MemberId, TimestampMs
+from ledger.types.genesis import Genesis, Member, UserKey
 
 
 class Column(IntEnum):
@@ -98,3 +98,9 @@ class ContractTable(Protocol):
 
     def signer(self, state: StateView, key_id: KeyId) -> UserKey | None:
         """The registration of a key, or None; validity is execution's question."""
+
+    def member(self, state: StateView, member: MemberId) -> Member | None:
+        """The organisation of that id."""
+
+    def hospitals(self, state: StateView) -> Sequence[MemberId]:
+        """Ids of all hospitals, voting or not."""

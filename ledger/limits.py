@@ -29,6 +29,10 @@ PROOF_HEIGHTS = 64
 """Newest heights for which state proofs are served."""
 PERMISSION_HEIGHTS = 1_000
 """How long a committed permission to read stays usable."""
+PROPOSAL_HEIGHTS = 100_000
+"""How long a proposal of the hospitals waits for approvals."""
+EVIDENCE_HEIGHTS = 100_000
+"""How old a double vote may be that is still recorded."""
 
 BLOCK_TIME_AHEAD_MAX_MS = 5_000
 """A replica that votes live refuses a block further ahead of its own clock (T1)."""

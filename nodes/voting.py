@@ -28,7 +28,6 @@ from ledger.consensus.messages import (
     encode_message,
     new_view_digest,
     view_change_digest,
-    vote_digest,
 )
 from ledger.consensus.phases import Recovered
 from ledger.crypto.hashing import Tag
@@ -37,7 +36,7 @@ from ledger.errors import WrongCall
 from ledger.limits import FRAME_BYTES_MAX, VALIDATORS_MAX
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
-from ledger.types.certificate import QuorumCertificate, commit_digest
+from ledger.types.certificate import QuorumCertificate, commit_digest, vote_digest
 from nodes import ports
 from nodes.ports import SafetyStore
 

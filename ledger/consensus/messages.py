@@ -20,6 +20,7 @@ from ledger.types.certificate import (
     QuorumCertificate,
     commit_digest,
     verify_quorum_certificate,
+    vote_digest,
 )
 from ledger.types.membership import Membership, Voters
 
@@ -32,11 +33,6 @@ class MessageRefused(PeerFault):
     signer: int
     reason: str
     template = "{kind} of validator {signer}: {reason}"
-
-
-def vote_digest(tag: Tag, chain_id: Hash32, height: Height, view: View, block: Hash32) -> Hash32:
-    """What PRE-PREPARE and PREPARE sign; COMMIT has ``certificate.commit_digest``."""
-    return signing_digest(tag, chain_id, height.to_bytes(8, "big"), view.to_bytes(8, "big"), block)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Tag(StrEnum):
     SIGN_COMMIT = "sign-commit"
     SIGN_VIEW_CHANGE = "sign-view-change"
     SIGN_NEW_VIEW = "sign-new-view"
+    SIGN_POSSESSION = "sign-possession"
     SIGN_API_REQUEST = "sign-api-request"
 
 

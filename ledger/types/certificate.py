@@ -76,11 +76,14 @@ class QuorumCertificate:
         )
 
 
+def vote_digest(tag: Tag, chain_id: Hash32, height: Height, view: View, stated: Hash32) -> Hash32:
+    """What every vote signs: its type, its place, and what it states there, mostly a block."""
+    return signing_digest(tag, chain_id, height.to_bytes(8, "big"), view.to_bytes(8, "big"), stated)
+
+
 def commit_digest(chain_id: Hash32, height: Height, view: View, block_hash: Hash32) -> Hash32:
     """What a COMMIT signs; this signature goes into the certificate."""
-    return signing_digest(
-        Tag.SIGN_COMMIT, chain_id, height.to_bytes(8, "big"), view.to_bytes(8, "big"), block_hash
-    )
+    return vote_digest(Tag.SIGN_COMMIT, chain_id, height, view, block_hash)
 
 
 def verify_quorum_certificate(

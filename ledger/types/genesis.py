@@ -20,7 +20,15 @@ _ROLES_MAX = 16
 
 MEMBER_KINDS = ("authority", "hospital", "vendor")
 """What an organisation may be; only a hospital has a vote and holds records."""
-ROLES = ("administrator", "gateway", "registrar", "resident", "treating", "vendor-service")
+ROLES = (
+    "administrator",
+    "gateway",
+    "registrar",
+    "resident",
+    "treating",
+    "validator",
+    "vendor-service",
+)
 """What a key may act as; the contracts say what each may do."""
 
 

@@ -12,13 +12,12 @@ from ledger.consensus.messages import (
     ViewChange,
     new_view_digest,
     view_change_digest,
-    vote_digest,
 )
 from ledger.crypto.hashing import Tag
 from ledger.merkle.log_tree import root_of
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
-from ledger.types.certificate import QuorumCertificate, commit_digest
+from ledger.types.certificate import QuorumCertificate, commit_digest, vote_digest
 from ledger.types.membership import Voters
 from tests.vectors import fixed
 

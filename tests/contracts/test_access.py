@@ -54,7 +54,7 @@ def test_ACC_1_the_rules_grant_exactly_what_the_oracle_grants():
         allowed = decide(reader, member(kind, LICENCES[licence]), asked, view, purpose, NOW)
         assert allowed == oracle(kind, role, target, view, purpose, licence)
         granted += allowed
-    assert len(CASES) == 3 * 6 * 3 * 3 * 4 * 3
+    assert len(CASES) == 3 * 7 * 3 * 3 * 4 * 3
     assert granted == 5 * len(LICENCES) + 2
 
 

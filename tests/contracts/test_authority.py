@@ -5,7 +5,7 @@ import pytest
 from contracts.authority import AUTHORITY, may_call
 from contracts.registry import CONTRACTS, Registry
 from ledger.types.genesis import MEMBER_KINDS, ROLES
-from tests.contracts.support import USERS, Caller
+from tests.contracts.support import USERS, VALIDATORS, Caller
 
 ACTIONS = [(c.name, action) for c in CONTRACTS.values() for action in c.actions]
 
@@ -25,7 +25,7 @@ def test_K5_nobody_outside_the_table_reaches_an_action(contract, action):
     caller = Caller()
     kinds = {"authority": "authority", "vendor-new": "vendor", "vendor-old": "vendor"}
     reached = set()
-    for name, (_, user) in USERS.items():
+    for name, (_, user) in {**USERS, **VALIDATORS}.items():
         kind = kinds.get(user.member, "hospital")
         refused = caller.refusal(name, f"{contract}/{action}")
         if refused == (f"{contract}/not-permitted", ()):

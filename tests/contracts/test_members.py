@@ -34,7 +34,7 @@ def test_genesis_gives_every_member_key_and_parameter():
     wraps = codec.decode(state.values[group_key(1)], 65_536, "wraps")
     assert wraps == tuple((name, b"wrapped") for name in HOSPITALS)
     keys = [key for key, _ in registry.genesis_values(GENESIS)]
-    assert len(keys) == len(set(keys)) == len(MEMBERS) + len(USERS) + 3
+    assert len(keys) == len(set(keys)) == len(MEMBERS) + len(USERS) + len(HOSPITALS) + 4
 
 
 def test_state_without_parameters_is_refused_not_guessed():

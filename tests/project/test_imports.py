@@ -21,6 +21,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.types.block", "ledger.types.entries"),
     ("ledger.types.membership", "ledger.types.transaction", "ledger.commitment"),
     ("ledger.types.certificate", "ledger.types.genesis"),
+    ("ledger.types.evidence", "ledger.types.governance"),
     # ledger: verifying. Stands below execution and consensus, so that it can never load them.
     ("ledger.light.bundles",),
     ("ledger.light.trust",),
@@ -47,10 +48,12 @@ RANKS: tuple[tuple[str, ...], ...] = (
     (
         "contracts.access",
         "contracts.audit",
+        "contracts.evidence",
+        "contracts.governance",
         "contracts.index",
-        "contracts.members",
         "contracts.release",
     ),
+    ("contracts.members",),
     ("contracts.registry",),
     # nodes, by package; the modules of one package may use each other, without a cycle
     ("nodes.ports",),

@@ -15,12 +15,11 @@ from ledger.consensus.messages import (
     encode_message,
     new_view_digest,
     view_change_digest,
-    vote_digest,
 )
 from ledger.crypto.hashing import Tag
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
-from ledger.types.certificate import commit_digest
+from ledger.types.certificate import commit_digest, vote_digest
 from nodes.frames import Channel, frame, split_frame
 from tests.simulation.cluster import Cluster
 from tests.vectors import fixed

@@ -22,7 +22,6 @@ from ledger.consensus.messages import (
     PrePrepare,
     ViewChange,
     encode_message,
-    vote_digest,
 )
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag, hash_tagged, preimage, signing_digest
@@ -41,7 +40,7 @@ from ledger.merkle import log_tree
 from ledger.merkle.proof import StateProof
 from ledger.primitives import Height, View
 from ledger.types.block import Block, Header, Receipt
-from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
+from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest, vote_digest
 from ledger.types.entries import (
     Disclosed,
     LogRoot,
