@@ -31,7 +31,7 @@ from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs
 from ledger.state import State
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
-from ledger.types.genesis import Genesis, UserKey
+from ledger.types.genesis import Genesis, Member, UserKey
 from ledger.types.membership import Voters
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.ports import Clock, TraceSink
@@ -107,6 +107,16 @@ class Chain:
             member = self._signer(verified.value).member
             self.mempool.add(verified, member, self._clock.monotonic_ms())
         return verified
+
+    def state_value(self, key: bytes) -> bytes | None:
+        """The newest value of a state key."""
+        return State(self._store).get(key)
+
+    def hospitals(self) -> tuple[Member, ...]:
+        """All hospitals of the network, voting or not."""
+        state = State(self._store)
+        found = (self._contracts.member(state, m) for m in self._contracts.hospitals(state))
+        return tuple(member for member in found if member is not None)
 
     def voters(self) -> Voters:
         """Who votes on the next height."""

@@ -51,6 +51,7 @@ from ledger.types.genesis import Genesis
 from ledger.types.membership import Membership
 from nodes import frames
 from nodes.chain import Admission, Chain
+from nodes.evidence import EvidenceBook
 from nodes.frames import Channel
 from nodes.ports import Clock, SafetyStore, TraceSink, Transport
 from nodes.storage.ledger_store import LedgerStore
@@ -102,9 +103,8 @@ class Driver:
         self.mempool = self.chain.mempool
         self.voters = self.chain.voters()
         """Who votes on the next height."""
-        self.peers: dict[MemberId, _Peer] = {
-            v.member: _Peer() for v in self.membership.validators if v.member != member
-        }
+        self.peers: dict[MemberId, _Peer] = {}
+        """All other hospitals, voting or not: who does not vote follows, and may vote one day."""
         self.view_changes = 0
         """View changes this process has seen."""
         self._plan = CatchUpPlan()
@@ -114,6 +114,9 @@ class Driver:
         self._blamed_at_ms = self._reminded_at_ms = self._applied_at_ms
         """When a primary was last blamed for overlooking a transaction, and told of it."""
         self._voter: Voter | None = None
+        self.evidence = EvidenceBook(
+            self.chain, world.store, world.signer, world.trace, self._applied_at_ms
+        )
         self.replica = self._recovered_replica(self._take_seat())
 
     @property
@@ -139,6 +142,13 @@ class Driver:
         self._voter = Voter(self.chain_id, index, world.signer, world.safety)
         return Seat(self.membership, index)
 
+    def _meet_hospitals(self) -> None:
+        """Links with whoever is a hospital of the network now."""
+        others = [each for each in self.chain.hospitals() if each.id != self._member]
+        if {each.id for each in others} != self.peers.keys():
+            self.peers = {each.id: self.peers.get(each.id, _Peer()) for each in others}
+            self._world.transport.set_peers(others)
+
     def _recovered_replica(self, seat: Seat) -> Replica:
         height = self._store.height
         certificate = self._store.certificate(height) if height else None
@@ -156,6 +166,7 @@ class Driver:
 
     def start(self) -> None:
         """First turn after construction."""
+        self._meet_hospitals()
         self._drain(self.replica.start())
 
     def tick(self) -> int:
@@ -168,10 +179,17 @@ class Driver:
         if now >= self._next_status_ms:
             self._next_status_ms = now + RESEND_INTERVAL_MS
             self._mind_the_oldest(now)
+            self._report_evidence(now)
             self._send_all(Channel.STATUS, self._status().encode())
             self._step(WorkPending(self._work_pending()))
         self._ask_for_blocks()
         return self.idle_ms()
+
+    def _report_evidence(self, now: int) -> None:
+        place = None if self._voter is None else self.membership.index_of(self._member)
+        reports = self.evidence.reports(place, now)
+        if reports:
+            self.admit(reports, from_client=True)
 
     def _mind_the_oldest(self, now: int) -> None:
         """V5: what waits too long is passed on again, and then its primary is replaced.
@@ -334,8 +352,9 @@ class Driver:
                 self._timers[timer] = self._world.clock.monotonic_ms() + delay_ms
             case do.CancelTimer(timer=timer):
                 self._timers.pop(timer, None)
-            case do.Equivocation(first=first):
-                self._world.trace.emit("equivocation", validator=first.signer)
+            case do.Equivocation(first=first, second=second):
+                now = self._world.clock.monotonic_ms()
+                self.evidence.saw(first, second, self.membership, now)
             case do.Note(event=name, height=height, view=view):
                 self.view_changes += name == "view_change"
                 self._world.trace.emit(name, height=height, view=view)
@@ -361,9 +380,9 @@ class Driver:
             "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
         )
         self._world.committed(block.header.height, ids)
-        return self.replica.step(
-            Applied(block, certificate, self._work_pending(), self._take_seat())
-        )
+        seat = self._take_seat()
+        self._meet_hospitals()
+        return self.replica.step(Applied(block, certificate, self._work_pending(), seat))
 
     def _work_pending(self) -> bool:
         """Whether a block is due: transactions wait, or the newest block is too old (V6).
@@ -373,7 +392,8 @@ class Driver:
         """
         if len(self.mempool) > 0:
             return True
-        if sum(peer.heard for peer in self.peers.values()) + 1 < self.membership.quorum:
+        voting = [self.peers.get(voter.member) for voter in self.membership.validators]
+        if sum(peer is None or peer.heard for peer in voting) < self.membership.quorum:
             return False
         idle = self._world.clock.monotonic_ms() - self._applied_at_ms
         interval = self._genesis.parameters.empty_block_interval_ms

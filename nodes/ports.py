@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs, View
+from ledger.types.genesis import Member
 
 
 class Clock(Protocol):
@@ -84,7 +85,10 @@ class SafetyStore(Protocol):
 
 
 class Transport(Protocol):
-    """Links to the other validators; losing, delaying and repeating frames is allowed."""
+    """Links to the other hospitals' nodes; losing, delaying and repeating frames is allowed."""
+
+    def set_peers(self, members: Sequence[Member]) -> None:
+        """Whom to be linked with from now on; links to others end."""
 
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         """Queues one frame; drops it when the member is not connected or its queue is full.

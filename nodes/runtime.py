@@ -98,9 +98,6 @@ class NodeRuntime:
             committed=self._on_committed,
         )
         self._driver = Driver(self._genesis, self._member, self._contracts, world)
-        for peer in self._driver.peers:
-            self._gossip[peer] = asyncio.Queue(GOSSIP_FRAMES_MAX)
-            self._tasks.append(asyncio.create_task(self._verify_gossip(peer)))
         self._turn(self._driver.start)
 
     async def stop(self) -> None:
@@ -134,10 +131,13 @@ class NodeRuntime:
 
     def on_frame(self, peer: MemberId, data: bytes) -> None:
         """One frame from a connected validator."""
-        if peer not in self._gossip:
+        if peer not in self._driver.peers:
             return
         if data[:1] == bytes([Channel.TRANSACTIONS]):
-            queue = self._gossip[peer]
+            queue = self._gossip.get(peer)
+            if queue is None:
+                queue = self._gossip[peer] = asyncio.Queue(GOSSIP_FRAMES_MAX)
+                self._tasks.append(asyncio.create_task(self._verify_gossip(peer)))
             if not queue.full():  # a flood of one peer costs that peer's transactions only
                 queue.put_nowait(data)
             return

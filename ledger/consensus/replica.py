@@ -140,8 +140,8 @@ class Replica:
             case NewView():
                 return self.is_ahead(message.view)
             case ViewChange():
-                newer = self._view_changes.is_newer(message)
-                return newer and message.height >= self.height and self.is_ahead(message.view)
+                news = self._view_changes.tells_news(message)
+                return news and message.height >= self.height and self.is_ahead(message.view)
             case _ if message.height == self.height:
                 return self._round.wants(message, self.view)
             case _:
@@ -364,6 +364,7 @@ class Replica:
         if message.height > self.height:
             self._effects.append(do.CatchUp(Height(message.height - 1)))
         if not self._view_changes.is_newer(message):
+            self._counted(self._view_changes.conflicting(message), message)
             return
         self._view_changes.add(message)
         if message.signer == self._index:

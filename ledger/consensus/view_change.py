@@ -17,6 +17,17 @@ class ViewChanges:
         earlier = self._by_signer.get(change.signer)
         return earlier is None or (change.view, change.height) > (earlier.view, earlier.height)
 
+    def conflicting(self, change: ViewChange) -> ViewChange | None:
+        """What its signer said before for the same view and height, if it was something else."""
+        earlier = self._by_signer.get(change.signer)
+        if earlier is None or (change.view, change.height) != (earlier.view, earlier.height):
+            return None
+        return earlier if earlier.content() != change.content() else None
+
+    def tells_news(self, change: ViewChange) -> bool:
+        """Whether it goes beyond what its signer said before, or contradicts it."""
+        return self.is_newer(change) or self.conflicting(change) is not None
+
     def add(self, change: ViewChange) -> None:
         """Replaces what its signer said before."""
         self._by_signer[change.signer] = change

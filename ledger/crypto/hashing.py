@@ -23,6 +23,7 @@ class Tag(StrEnum):
     ROW = "row"
     FIELD = "field"
     VIEW_CHANGE = "view-change"
+    EVIDENCE_REPORT = "evidence-report"
     API_BODY = "api-body"
     DICOM_PIXELS = "dicom-pixels"
     # What is signed. Each kind has a tag of its own, so that no vote can serve as another.

@@ -46,12 +46,14 @@ def plan_batches(
     number = _batch_count(counts, k)
     if number == 0:
         return []
-    # More than ``limit`` patients with about as many roots each: more, smaller batches do.
-    number = max(number, -(-sum(min(count, number) for count in counts) // limit))
+    # More than ``limit`` patients with about as many roots each: more, smaller batches do, as long
+    # as each still has k; where it would not, what exceeds the limit waits for the next run.
+    placed = sum(min(count, number) for count in counts)
+    number = max(number, min(-(-placed // limit), placed // k))
     batches: list[list[Waiting]] = [[] for _ in range(number)]
     place = 0
     for _, items in sorted(by_patient.items()):
-        for item in items[:number]:
+        for item in items[: min(number, number * limit - place)]:
             batches[place % number].append(item)
             place += 1
     return [sorted(batch, key=lambda item: item.root) for batch in batches]

@@ -11,6 +11,7 @@ big-endian, so that a scan goes upwards.
 | 0x13 | height | undo: the VALUEs and PAGEs that the block overwrote, PROOF_HEIGHTS - 1 of them |
 | 0x14 | "newest" | codec array [chain id, height, state root] |
 | 0x15 | height | bytes of the membership that votes from the next height on, where it changes |
+| 0x16 | key id | evidence of a double vote that is not on the chain yet |
 """
 
 from collections import OrderedDict
@@ -27,15 +28,18 @@ from ledger.execution import BlockResult, genesis_changes
 from ledger.limits import BLOCK_TRANSACTIONS_MAX, PROOF_HEIGHTS, VALID_UNTIL_HEIGHTS_MAX
 from ledger.merkle import state_tree
 from ledger.merkle.proof import StateProof
-from ledger.primitives import ZERO_HASH, Hash32, Height
+from ledger.primitives import ZERO_HASH, Hash32, Height, KeyId
 from ledger.state import Write
 from ledger.types.block import RECEIPT_BYTES_MAX, Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
+from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
 from ledger.types.membership import Membership
 from nodes.ports import Put, Storage
 
-_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META, _CHANGE = (bytes([0x10 + i]) for i in range(6))
+_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META, _CHANGE, _EVIDENCE = (
+    bytes([0x10 + i]) for i in range(7)
+)
 _NEWEST = _META + b"newest"
 _RECEIPTS_BYTES_MAX = BLOCK_TRANSACTIONS_MAX * (RECEIPT_BYTES_MAX + 8)
 _COLUMN = {column: bytes([column]) for column in Column}
@@ -321,6 +325,18 @@ class LedgerStore:
                     self._remember(_COLUMN[column] + key, value)
             self._height, self._state_root = height, result.state_root
             self._parent = block.hash
+
+    def pending_evidence(self) -> tuple[Evidence, ...]:
+        """Double votes that were seen here and are not on the chain yet."""
+        return tuple(Evidence.decode(value) for _, value in self._storage.scan(_EVIDENCE))
+
+    def keep_evidence(self, evidence: Evidence) -> None:
+        """Durable when it returns; one for each key."""
+        self._storage.write([Put(_EVIDENCE + evidence.key_id, evidence.encode())])
+
+    def drop_evidence(self, key_id: KeyId) -> None:
+        """It is on the chain, or can never be."""
+        self._storage.write([Put(_EVIDENCE + key_id, None)])
 
     def _check_follows(
         self, block: Block, certificate: QuorumCertificate, result: BlockResult

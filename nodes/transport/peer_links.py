@@ -11,14 +11,14 @@ import random
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from ledger.errors import PeerFault, WorldFault
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
-from ledger.types.genesis import Genesis
+from ledger.types.genesis import Genesis, Member
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
 from nodes.transport.pki import PeerNotRecognised, peer_member
@@ -109,9 +109,9 @@ class PeerLinks:
         self._on_frame = on_frame
         self._trace = trace
         self._outgoing = {
-            validator.member: _Outgoing(validator.member, _endpoint(genesis, validator.member))
-            for validator in genesis.membership.validators
-            if validator.member != member
+            each.id: _Outgoing(each.id, _endpoint(each))
+            for each in genesis.members
+            if each.kind == "hospital" and each.id != member
         }
         self._incoming: dict[MemberId, _Incoming] = {}
         self._half_open = 0
@@ -147,6 +147,19 @@ class PeerLinks:
         for link in self._outgoing.values():
             link.abort()
 
+    def set_peers(self, members: Sequence[Member]) -> None:
+        """Begins links to those that are new, and ends those to all others."""
+        wanted = {member.id: member for member in members}
+        for member_id in self._outgoing.keys() - wanted.keys():
+            self._outgoing.pop(member_id).abort()
+            incoming = self._incoming.get(member_id)
+            if incoming is not None:
+                incoming.abort()
+        for member_id in sorted(wanted.keys() - self._outgoing.keys()):
+            link = _Outgoing(member_id, _endpoint(wanted[member_id]))
+            self._outgoing[member_id] = link
+            self._spawn(self._keep_connected(link))
+
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         """Queues one frame; drops it when the member is not connected or its queue is full."""
         link = self._outgoing.get(member)
@@ -176,7 +189,7 @@ class PeerLinks:
     async def _keep_connected(self, link: "_Outgoing") -> None:
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        while self._outgoing.get(link.member) is link:
             began = loop.time()
             try:
                 lost = await self._connect(link)
@@ -446,10 +459,9 @@ class _Incoming(asyncio.Protocol):
             self._transport.abort()
 
 
-def _endpoint(genesis: Genesis, member_id: MemberId) -> Address:
-    member = genesis.member(member_id)
-    text = "" if member is None else member.endpoints.peer
+def _endpoint(member: Member) -> Address:
+    text = member.endpoints.peer
     address = Address.parse(text)
     if address is None:
-        raise BadEndpoint(member_id, text)
+        raise BadEndpoint(member.id, text)
     return address

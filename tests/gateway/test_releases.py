@@ -38,6 +38,7 @@ def test_PRIV_2_every_batch_has_k_patients_once_each(counts: list[int], k: int, 
     assert len(placed) == len(set(placed))
     assert set(placed) <= set(roots)
     sizes = [len(batch) for batch in batches]
+    assert all(size <= limit for size in sizes)
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
@@ -54,6 +55,10 @@ def test_no_plan_leaves_fewer_over(counts: list[int], k: int) -> None:
     placed = sum(map(len, plan_batches(waiting(counts), k)))
     assert placed >= sum(counts) - sum(left)
     assert placed == sum(min(count, most) for count in counts)
+
+
+def test_PRIV_2_no_batch_is_made_smaller_than_k_to_stay_within_the_limit() -> None:
+    assert list(map(len, plan_batches(waiting([1] * 9), 5, 8))) == [8]
 
 
 def test_a_release_stays_within_its_limit() -> None:

@@ -31,7 +31,12 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.catchup",),
     # ledger: agreement, which knows no execution
     ("ledger.consensus.messages",),
-    ("ledger.consensus.events", "ledger.consensus.view_change", "ledger.consensus.votes"),
+    (
+        "ledger.consensus.double_votes",
+        "ledger.consensus.events",
+        "ledger.consensus.view_change",
+        "ledger.consensus.votes",
+    ),
     ("ledger.consensus.effects",),
     ("ledger.consensus.phases",),
     ("ledger.consensus.pace",),
@@ -64,6 +69,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.config",),
     ("nodes.voting",),
     ("nodes.chain",),
+    ("nodes.evidence",),
     ("nodes.driver",),
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),

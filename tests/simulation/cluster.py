@@ -13,7 +13,7 @@ from ledger.codec import Value
 from ledger.crypto.keys import Verified
 from ledger.errors import PeerFault
 from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
-from ledger.types.genesis import Genesis, Parameters, UserKey
+from ledger.types.genesis import Genesis, Member, Parameters, UserKey
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
 from nodes.driver import Driver, World
 from nodes.frames import Channel, decode_transactions, split_frame
@@ -287,6 +287,9 @@ class SimulatedTransport:
 
     cluster: Cluster
     index: int
+
+    def set_peers(self, members: Sequence[Member]) -> None:
+        """Everybody hears everybody."""
 
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         """Posts one frame."""

@@ -56,9 +56,9 @@ class ChainJudge:
 
     def __init__(self, genesis: Genesis) -> None:
         self._genesis = genesis
-        self._keys: Mapping[bytes, PublicKey] = {
-            user.public_key.key_id: user.public_key for user in genesis.users
-        }
+        keys = [user.public_key for user in genesis.users]
+        keys += [validator.public_key for validator in genesis.membership.validators]
+        self._keys: Mapping[bytes, PublicKey] = {key.key_id: key for key in keys}
         self.blocks: dict[int, Hash32] = {}
         self.where: dict[Hash32, tuple[int, int]] = {}
         """Height and index of each transaction of the chain."""
