@@ -14,6 +14,7 @@ from ledger.crypto.keys import Verified
 from ledger.errors import PeerFault
 from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
 from ledger.types.genesis import Genesis, Member, Parameters, UserKey
+from ledger.types.governance import possession_digest
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
 from nodes.driver import Driver, World
 from nodes.frames import Channel, decode_transactions, split_frame
@@ -32,17 +33,18 @@ TIMEOUT_MS = 1_000
 def genesis(
     n: int, rotation: int = 1_000, empty_ms: int = 60_000, timeout_ms: int = TIMEOUT_MS
 ) -> Genesis:
-    """``n`` hospitals, each with a gateway key that is valid for years."""
+    """``n`` hospitals, each with keys of a gateway and an administrator, valid for years."""
     document = fixed.genesis(n)
     users = [
         UserKey(
             fixed.hospital(i),
-            gateway_signer(i).public_key,
-            ("gateway",),
+            signer(i).public_key,
+            (role,),
             TimestampMs(fixed.TIME_MS + YEARS_MS),
             None,
         )
         for i in range(n)
+        for role, signer in (("gateway", gateway_signer), ("administrator", administrator_signer))
     ]
     return replace(
         document,
@@ -55,6 +57,12 @@ def genesis(
 def gateway_signer(index: int) -> FixedSigner:
     """Key of a hospital's gateway."""
     return FixedSigner(f"gateway {index}")
+
+
+@cache
+def administrator_signer(index: int) -> FixedSigner:
+    """Key of a hospital's administrator."""
+    return FixedSigner(f"administrator {index}")
 
 
 @dataclass
@@ -114,6 +122,8 @@ class Node:
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     safety: MemorySafetyStore | None = field(default_factory=MemorySafetyStore)
     trace: Trace = field(default_factory=Trace)
+    signer: FixedSigner | None = None
+    """Its consensus key where that is not the one of genesis any more."""
     driver: Driver | None = None
     store: LedgerStore | None = None
     committed: dict[Hash32, Height] = field(default_factory=dict)
@@ -157,7 +167,7 @@ class Cluster:
             trace=node.trace,
             store=store,
             safety=node.safety,
-            signer=fixed.validator_signer(node.index),
+            signer=node.signer or fixed.validator_signer(node.index),
             committed=lambda height, ids: node.committed.update(dict.fromkeys(ids, height)),
         )
 
@@ -232,20 +242,34 @@ class Cluster:
     # -- work and judgement -------------------------------------------------------------------
 
     def transaction(
-        self, member: int, contract: str, action: str, *args: Value
+        self,
+        member: int,
+        contract: str,
+        action: str,
+        *args: Value,
+        by: Callable[[int], FixedSigner] = gateway_signer,
     ) -> SignedTransaction:
-        """A signed transaction of a gateway."""
+        """A signed transaction of a gateway, or of whoever is named."""
         self._nonce += 1
         body = Transaction(
             self.genesis.chain_id,
             contract,
             action,
             tuple(args),
-            gateway_signer(member).public_key.key_id,
+            by(member).public_key.key_id,
             Nonce(self._nonce.to_bytes(16, "big")),
             Height(900),
         )
-        return sign_transaction(body, gateway_signer(member))
+        return sign_transaction(body, by(member))
+
+    def governed(self, member: int, action: str, *args: Value) -> SignedTransaction:
+        """What a hospital's administrator signs."""
+        return self.transaction(member, "governance", action, *args, by=administrator_signer)
+
+    def renewal(self, member: int, key: FixedSigner) -> SignedTransaction:
+        """A hospital renews its consensus key."""
+        digest = possession_digest(self.genesis.chain_id, fixed.hospital(member), key.public_key)
+        return self.governed(member, "renew_key", key.public_key.encoded, key.sign(digest))
 
     def registration(self, member: int, patient: int = 1) -> SignedTransaction:
         """Registers one new row."""
