@@ -37,6 +37,7 @@ from ledger.consensus.messages import (
     Verifier,
     decode_message,
     encode_message,
+    signatures_in,
 )
 from ledger.consensus.phases import Settings
 from ledger.consensus.replica import Replica
@@ -54,6 +55,7 @@ from nodes.chain import Admission, Chain
 from nodes.evidence import EvidenceBook
 from nodes.frames import Channel
 from nodes.ports import Clock, SafetyStore, TraceSink, Transport
+from nodes.quotas import SIGNATURE_US, Quotas, answer_us
 from nodes.storage.ledger_store import LedgerStore
 from nodes.voting import Voter, recover
 
@@ -83,7 +85,6 @@ class World:
 class _Peer:
     status: Status = field(default_factory=lambda: Status(Height(0), View(0), True))
     heard: bool = False
-    faults: int = 0
     helped_ms: int = 0
     """When it was last told how the current view began."""
 
@@ -105,6 +106,7 @@ class Driver:
         """Who votes on the next height."""
         self.peers: dict[MemberId, _Peer] = {}
         """All other hospitals, voting or not: who does not vote follows, and may vote one day."""
+        self.quotas = Quotas(world.clock, world.trace, self.membership.quorum)
         self.view_changes = 0
         """View changes this process has seen."""
         self._plan = CatchUpPlan()
@@ -238,43 +240,41 @@ class Driver:
 
     def on_frame(self, peer: MemberId, data: bytes) -> None:
         """One frame of a connected validator; whatever it holds, only PeerFault comes of it."""
+        channel = None
         try:
             channel, payload = frames.split_frame(data)
-            self._on_channel(peer, channel, payload)
+            if self.quotas.admits(peer, channel, len(data)):
+                self._on_channel(peer, channel, payload)
         except PeerFault as fault:
-            self.blame(peer, fault)
-
-    def blame(self, peer: MemberId, fault: PeerFault) -> None:
-        """Counts what a peer did wrong."""
-        self.peers[peer].faults += 1
-        self._world.trace.emit("peer_fault", peer=peer, reason=str(fault))
+            self.quotas.blame(peer, channel, fault)
 
     def _on_channel(self, peer: MemberId, channel: Channel, payload: bytes) -> None:
         match channel:
             case Channel.CONSENSUS:
-                self._on_message(decode_message(payload))
+                self._on_message(peer, decode_message(payload))
             case Channel.STATUS:
                 self._on_status(peer, Status.decode(payload))
             case Channel.CERTIFICATE:
                 certificate = QuorumCertificate.decode(payload)
-                self._on_certificate(certificate)
+                self._on_certificate(peer, certificate)
             case Channel.BLOCK_REQUEST:
                 self._serve_blocks(peer, BlockRequest.decode(payload))
             case Channel.BLOCKS:
                 self._on_blocks(peer, payload)
             case Channel.BODY_REQUEST:
                 self._serve_body(peer, payload)
-            case Channel.BODY:
+            case Channel.BODY if self.replica.wants_bodies():  # else another peer was faster
                 self._step(BodyFound(catchup.decode_body(payload)))
             case Channel.TRANSACTIONS:
                 raise NotCanonical("frame", "transactions are verified before they come here")
 
-    def _on_certificate(self, certificate: QuorumCertificate) -> None:
+    def _on_certificate(self, peer: MemberId, certificate: QuorumCertificate) -> None:
         own = self.replica
         if certificate.height < own.height and not own.is_ahead(certificate.view):
             return
         if certificate.height + 1 < self.voters.since:
             return  # who voted there is not at hand; the sender is behind, too
+        self.quotas.charge(peer, Channel.CERTIFICATE, len(certificate.signers) * SIGNATURE_US)
         with self._no_blame_above(certificate.height):
             voters = self.voters.of(certificate.height)
             verify_quorum_certificate(certificate, voters, self.chain_id)
@@ -290,9 +290,10 @@ class Driver:
             if height <= self.replica.height:
                 raise
 
-    def _on_message(self, message: Message) -> None:
+    def _on_message(self, peer: MemberId, message: Message) -> None:
         if not self.replica.wants(message):
             return  # before its signatures cost work (R4)
+        self.quotas.charge(peer, Channel.CONSENSUS, signatures_in(message) * SIGNATURE_US)
         with self._no_blame_above(message.height):
             self._on_wanted(message)
 
@@ -428,7 +429,9 @@ class Driver:
 
     def _serve_blocks(self, peer: MemberId, request: BlockRequest) -> None:
         blocks = catchup.blocks_that_fit(request.first, self._committed)
-        self._send(peer, Channel.BLOCKS, catchup.encode_blocks(blocks))
+        answer = catchup.encode_blocks(blocks)
+        self.quotas.charge(peer, Channel.BLOCK_REQUEST, answer_us(len(answer), len(blocks)))
+        self._send(peer, Channel.BLOCKS, answer)
 
     def _committed(self, height: Height) -> CommittedBlock | None:
         block, certificate = self._store.block(height), self._store.certificate(height)
@@ -457,4 +460,5 @@ class Driver:
         if len(payload) == Hash32.SIZE:
             block = self.replica.body(Hash32(payload))
             if block is not None:
+                self.quotas.charge(peer, Channel.BODY_REQUEST, answer_us(len(block.encoded)))
                 self._send(peer, Channel.BODY, block.encoded)

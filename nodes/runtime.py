@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ledger.contract_api import ContractTable
 from ledger.crypto.keys import PublicKey, Signer, Verified
-from ledger.errors import PeerFault, WorldFault
+from ledger.errors import BadSignature, PeerFault, WorldFault
 from ledger.execution import TransactionRefused
 from ledger.mempool import AlreadyKnown, MempoolFull
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs
@@ -19,11 +19,14 @@ from nodes.api.server import MEMPOOL_FULL
 from nodes.driver import Driver, World
 from nodes.frames import Channel, decode_transactions, split_frame
 from nodes.ports import SafetyStore, TraceSink, Transport
+from nodes.quotas import SIGNATURE_US
 from nodes.storage.ledger_store import LedgerStore
 
 VERIFY_THREADS = 2
 GOSSIP_FRAMES_MAX = 64
 """Frames of transactions of one peer that wait for their signatures to be checked."""
+GOSSIP_BYTES_MAX = 8 * 1024 * 1024
+"""Their bytes, together: a second of the fastest honest gossip, and two of the largest frames."""
 
 
 class SystemClock:
@@ -53,6 +56,28 @@ def _verify_all(jobs: Sequence[_Job]) -> list[Outcome]:
     return outcomes
 
 
+class _Gossip:
+    """Frames of transactions of one peer, bounded in number and bytes."""
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[bytes] = asyncio.Queue(GOSSIP_FRAMES_MAX)
+        self._bytes = 0
+
+    def put(self, frame: bytes) -> bool:
+        """Whether there was room."""
+        if self._frames.full() or self._bytes + len(frame) > GOSSIP_BYTES_MAX:
+            return False
+        self._frames.put_nowait(frame)
+        self._bytes += len(frame)
+        return True
+
+    async def get(self) -> bytes:
+        """The oldest."""
+        frame = await self._frames.get()
+        self._bytes -= len(frame)
+        return frame
+
+
 class NodeRuntime:
     """A running validator; implements ``nodes.api.facade.NodeFacade``."""
 
@@ -78,7 +103,7 @@ class NodeRuntime:
         self._trace = trace
         self._waiters: dict[Hash32, list[asyncio.Future[None]]] = {}
         self._pool = ThreadPoolExecutor(VERIFY_THREADS, "verify")
-        self._gossip: dict[MemberId, asyncio.Queue[bytes]] = {}
+        self._gossip: dict[MemberId, _Gossip] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._tick: asyncio.TimerHandle | None = None
         self._connected: Callable[[], set[MemberId]] = set
@@ -136,21 +161,31 @@ class NodeRuntime:
         if data[:1] == bytes([Channel.TRANSACTIONS]):
             queue = self._gossip.get(peer)
             if queue is None:
-                queue = self._gossip[peer] = asyncio.Queue(GOSSIP_FRAMES_MAX)
+                queue = self._gossip[peer] = _Gossip()
                 self._tasks.append(asyncio.create_task(self._verify_gossip(peer)))
-            if not queue.full():  # a flood of one peer costs that peer's transactions only
-                queue.put_nowait(data)
+            if not queue.put(data):
+                self._driver.quotas.drop(peer, Channel.TRANSACTIONS)
             return
         self._turn(lambda: self._driver.on_frame(peer, data))
 
     async def _verify_gossip(self, peer: MemberId) -> None:
         while True:
             data = await self._gossip[peer].get()
+            quotas = self._driver.quotas
+            # Judged here and not on arrival, because only now is known what those before cost.
+            if not quotas.admits(peer, Channel.TRANSACTIONS, len(data)):
+                continue
             try:
                 encoded = decode_transactions(split_frame(data)[1])
-                await self._admit([SignedTransaction.decode(e) for e in encoded], False)
+                quotas.charge(peer, Channel.TRANSACTIONS, len(encoded) * SIGNATURE_US)
+                refusals = await self._admit([SignedTransaction.decode(e) for e in encoded], False)
             except PeerFault as fault:
-                self._driver.blame(peer, fault)
+                quotas.blame(peer, Channel.TRANSACTIONS, fault)
+                continue
+            # Other refusals are no fault: the two may have executed different heights.
+            forged = [fault for fault in refusals.values() if isinstance(fault, BadSignature)]
+            if forged:
+                quotas.blame(peer, Channel.TRANSACTIONS, forged[0], len(forged))
 
     # -- admission ----------------------------------------------------------------------------
 
@@ -271,7 +306,8 @@ class NodeRuntime:
                     "connected": member in connected,
                     "height": peer.status.height,
                     "view": peer.status.view,
-                    "faults": peer.faults,
+                    "faults": driver.quotas.faults(member),
+                    "dropped": driver.quotas.dropped(member),
                 }
                 for member, peer in sorted(driver.peers.items())
             ],

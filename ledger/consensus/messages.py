@@ -267,6 +267,18 @@ def decode_message(data: bytes) -> Message:
     return _KINDS[number].from_value(value)
 
 
+def signatures_in(message: Message) -> int:
+    """How many signatures verifying ``message`` checks."""
+    match message:
+        case ViewChange(last_certificate=last, prepared=prepared):
+            certified = 0 if last is None else len(last.signers)
+            return 1 + certified + (0 if prepared is None else 1 + len(prepared.signers))
+        case NewView():
+            return 2 + sum(signatures_in(change) for change in message.view_changes)
+        case _:
+            return 1
+
+
 def _signature(value: Value) -> Signature:
     return Signature(codec.binary(value, "signature", Signature.SIZE))
 

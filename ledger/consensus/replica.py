@@ -89,6 +89,10 @@ class Replica:
         """Body of a block of the current height, for a primary that must propose it again."""
         return self._round.bodies.get(block_hash)
 
+    def wants_bodies(self) -> bool:
+        """Whether a body was asked for that has not come."""
+        return bool(self._round.wanted)
+
     def is_ahead(self, view: View) -> bool:
         """Whether ``view`` is not entered yet and not below the one this replica is in."""
         return view > self.view or (view == self.view and not self.entered)

@@ -61,8 +61,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("contracts.members",),
     ("contracts.registry",),
     # nodes, by package; the modules of one package may use each other, without a cycle
-    ("nodes.ports",),
+    ("nodes.ports", "nodes.token_bucket"),
     ("nodes.frames", "nodes.observability"),
+    ("nodes.quotas",),
     ("nodes.storage",),
     ("nodes.signer",),
     ("nodes.transport",),

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from heapq import heapify, heappop, heappush
@@ -11,13 +10,14 @@ from typing import Protocol
 from contracts.registry import Registry
 from ledger.codec import Value
 from ledger.crypto.keys import Verified
-from ledger.errors import PeerFault
+from ledger.errors import BadSignature, PeerFault
 from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
 from ledger.types.genesis import Genesis, Member, Parameters, UserKey
 from ledger.types.governance import possession_digest
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
 from nodes.driver import Driver, World
 from nodes.frames import Channel, decode_transactions, split_frame
+from nodes.quotas import SIGNATURE_US
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.safety_store import MemorySafetyStore
@@ -335,17 +335,29 @@ def deliver(driver: Driver, sender: MemberId, frame: bytes) -> None:
     if frame[:1] != bytes([Channel.TRANSACTIONS]):
         driver.on_frame(sender, frame)
         return
-    try:
-        decoded = [SignedTransaction.decode(t) for t in decode_transactions(split_frame(frame)[1])]
-    except PeerFault as fault:
-        driver.blame(sender, fault)
+    quotas = driver.quotas
+    if not quotas.admits(sender, Channel.TRANSACTIONS, len(frame)):
         return
-    driver.admit([v for t in decoded for v in _verified(driver, t)], from_client=False)
+    try:
+        encoded = decode_transactions(split_frame(frame)[1])
+        quotas.charge(sender, Channel.TRANSACTIONS, len(encoded) * SIGNATURE_US)
+        decoded = [SignedTransaction.decode(t) for t in encoded]
+    except PeerFault as fault:
+        quotas.blame(sender, Channel.TRANSACTIONS, fault)
+        return
+    verified = [v for t in decoded for v in _verified(driver, sender, t)]
+    driver.admit(verified, from_client=False)
 
 
-def _verified(driver: Driver, signed: SignedTransaction) -> Iterator[Verified[SignedTransaction]]:
+def _verified(
+    driver: Driver, sender: MemberId, signed: SignedTransaction
+) -> Iterator[Verified[SignedTransaction]]:
     """The transaction, unless it waits here already or its signature is not good."""
     if driver.mempool.get_by_bytes(signed.encoded) is not None:
         return
-    with suppress(PeerFault):  # it costs its sender nothing: an honest peer may have been fooled
+    try:
         yield driver.chain.verify(signed)
+    except BadSignature as fault:
+        driver.quotas.blame(sender, Channel.TRANSACTIONS, fault)
+    except PeerFault:
+        return  # it costs its sender nothing: the signer may be known at another height

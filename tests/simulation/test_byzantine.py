@@ -251,7 +251,7 @@ def test_a_peer_that_serves_false_blocks_is_blamed_and_asked_no_more_for_a_while
     assert cluster.run(catchup.BLAME_MS // 2, lambda: cluster.nodes[3].store.height >= top)
     cluster.check_agreement()
     assert asked.count(0) <= 1
-    assert cluster.nodes[3].driver.peers[fixed.hospital(0)].faults == asked.count(0)
+    assert cluster.nodes[3].driver.quotas.faults(fixed.hospital(0)) == asked.count(0)
 
 
 def test_B7_a_relay_with_another_body_does_not_make_the_primary_look_guilty():
@@ -266,7 +266,7 @@ def test_B7_a_relay_with_another_body_does_not_make_the_primary_look_guilty():
     cluster.run(50)
     assert all(cluster.nodes[i].driver.replica.view == 0 for i in (1, 2))
     assert all(cluster.nodes[i].trace.count("view_change") == 0 for i in (1, 2))
-    assert cluster.nodes[1].driver.peers[fixed.hospital(3)].faults == 1
+    assert cluster.nodes[1].driver.quotas.faults(fixed.hospital(3)) == 1
     for receiver in (1, 2, 3):
         cluster.inject(0, receiver, framed(message))
         cluster.inject(0, receiver, framed(byzantine.commit(cluster, 0, original)))
