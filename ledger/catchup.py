@@ -22,6 +22,8 @@ from ledger.types.certificate import (
 from ledger.types.membership import Membership
 
 BLOCKS_PER_REQUEST = 64
+HINT_BYTES_MAX = 64
+"""A status or a request: some integers."""
 RESPONSE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 """Blocks of one answer, together; one block always fits."""
 REQUEST_TIMEOUT_MS = 2_000
@@ -57,7 +59,9 @@ class Status:
     @staticmethod
     def decode(data: bytes) -> "Status":
         """Raises PeerFault."""
-        height, view, entered = codec.array(codec.decode(data, 64, "status"), 3, "status")
+        height, view, entered = codec.array(
+            codec.decode(data, HINT_BYTES_MAX, "status"), 3, "status"
+        )
         return Status(
             Height(codec.uint(height, "status height")),
             View(codec.uint(view, "status view")),
@@ -78,7 +82,9 @@ class BlockRequest:
     @staticmethod
     def decode(data: bytes) -> "BlockRequest":
         """Raises PeerFault."""
-        (first,) = codec.array(codec.decode(data, 64, "block request"), 1, "block request")
+        (first,) = codec.array(
+            codec.decode(data, HINT_BYTES_MAX, "block request"), 1, "block request"
+        )
         return BlockRequest(Height(codec.uint(first, "block request height")))
 
 

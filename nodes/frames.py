@@ -1,11 +1,14 @@
 """What travels between validators: one byte of channel, then that channel's encoding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 
 from ledger import codec
+from ledger.catchup import HINT_BYTES_MAX
 from ledger.errors import NotCanonical
-from ledger.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.primitives import Hash32
+from ledger.types.certificate import CERTIFICATE_BYTES_MAX
 
 TRANSACTIONS_PER_FRAME = 500
 SHARED_BYTES_MAX = 256 * 1024
@@ -29,6 +32,28 @@ class Channel(IntEnum):
     BODY_REQUEST = 7
     """Hash of a block that was prepared and not committed."""
     BODY = 8
+
+
+_BYTES_MAX: Mapping[int, int] = {
+    Channel.CONSENSUS: FRAME_BYTES_MAX,
+    # One codec header for the array and one for each transaction.
+    Channel.TRANSACTIONS: 1 + _PART_BYTES + 5 * (1 + TRANSACTIONS_PER_FRAME),
+    Channel.STATUS: 1 + HINT_BYTES_MAX,
+    Channel.CERTIFICATE: 1 + CERTIFICATE_BYTES_MAX,
+    Channel.BLOCK_REQUEST: 1 + HINT_BYTES_MAX,
+    Channel.BLOCKS: FRAME_BYTES_MAX,
+    Channel.BODY_REQUEST: 1 + Hash32.SIZE,
+    Channel.BODY: 1 + BLOCK_BYTES_MAX,
+}
+_UNKNOWN_BYTES_MAX = 1 + HINT_BYTES_MAX
+
+
+def bytes_max(first: int) -> int:
+    """Size of the largest frame whose first byte, its channel, is ``first``.
+
+    A short frame of no known channel is let through to be counted against its sender.
+    """
+    return _BYTES_MAX.get(first, _UNKNOWN_BYTES_MAX)
 
 
 def frame(channel: Channel, payload: bytes) -> bytes:

@@ -59,7 +59,8 @@ def status_rows(found: Sequence[Status]) -> tuple[list[str], list[list[object]]]
             rows.append([item["member"], "down", "", "", "", item["error"]])
             continue
         peers = item.get("peers")
-        connected = [p.get("connected") for p in peers] if isinstance(peers, list) else []
+        peers = peers if isinstance(peers, list) else []
+        connected = [p.get("connected") for p in peers]
         rows.append(
             [
                 item.get("member"),
@@ -67,7 +68,12 @@ def status_rows(found: Sequence[Status]) -> tuple[list[str], list[list[object]]]
                 item.get("view"),
                 str(item.get("state_root"))[:16],
                 f"{connected.count(True)}/{len(connected)}",
-                "observer" if item.get("observer") else f"primary is {item.get('primary')}",
+                _remark(item, [str(p.get("member")) for p in peers if p.get("dropped")]),
             ]
         )
     return ["member", "height", "view", "state root", "peers", "remark"], rows
+
+
+def _remark(item: Status, dropped: Sequence[str]) -> str:
+    remark = "observer" if item.get("observer") else f"primary is {item.get('primary')}"
+    return f"{remark}; drops frames of {', '.join(dropped)}" if dropped else remark

@@ -1,44 +1,56 @@
 """Links between validators: mutually authenticated TLS 1.3, one frame after another.
 
-A frame is its length (4 bytes big-endian) and its bytes. Each side sends only on the connection
-that it opened and receives only on those that it accepted, so that two connections between the
-same two validators are the rule and no tie has to be broken. A newer connection from the same
-member replaces the older one.
+How frames lie on the stream is in ``framing.py``. Each side sends only on the connection that it
+opened and receives only on those that it accepted, so that two connections between the same two
+validators are the rule and no tie has to be broken. A newer connection from the same member
+replaces the older one.
+
+Votes leave before bodies, and between the parts of one. What was handed to the system already goes
+first: at most one write here and ``_UNSENT_BYTES`` there, and what is under way on the network.
 """
 
 import asyncio
 import random
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from ledger.errors import PeerFault, WorldFault
-from ledger.limits import FRAME_BYTES_MAX
+from ledger.limits import FRAME_BYTES_MAX, VALIDATORS_MAX
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis, Member
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
+from nodes.token_bucket import TokenBucket
+from nodes.transport.framing import FrameQueues, FrameReader
 from nodes.transport.pki import PeerNotRecognised, peer_member
 
 HANDSHAKE_SECONDS = 5.0
 HALF_OPEN_MAX = 64
 """Accepted connections that have not finished their handshake."""
-QUEUE_FRAMES_MAX = 256
-"""Frames waiting for one peer, in each class."""
-QUEUE_BYTES_MAX = 4 * FRAME_BYTES_MAX
-"""Bytes waiting for one peer, in each class."""
-WRITE_BYTES = 256 * 1024
-"""Frames of one loop turn are joined to writes of about this size."""
+HANDSHAKES_PER_SECOND = 20
+HANDSHAKES_BURST = 2 * VALIDATORS_MAX
+"""From one address: a handshake costs 2 ms; all validators may be behind one, and restart."""
+_ADDRESSES_MAX = 1_024
+"""Addresses that are counted; more begin anew."""
+READ_BYTES_PER_SECOND = 32 * 1024 * 1024
+READ_BURST_BYTES = 4 * FRAME_BYTES_MAX
+FRAME_COST_BYTES = 8 * 1024
+"""A frame counts as so many bytes more: 4,000 small ones are read from one peer in a second.
+
+An honest peer at full load sends a fifth of the bytes and a quarter of the frames. What is more is
+read later, not lost: the sender's connection fills up and its own queues drop (R3).
+"""
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MAX_SECONDS = 5.0
 _STEADY_SECONDS = 1.0
 """A link that lived this long was accepted by the other side; back-off begins anew."""
 _UNACKNOWLEDGED_MS = 10_000
 """A peer that does not acknowledge for so long is gone (power cut, cable)."""
-_LENGTH_BYTES = 4
+_UNSENT_BYTES = 128 * 1024
+"""Bytes that the system holds of one connection without sending them yet."""
 
 OnFrame = Callable[[MemberId, bytes], None]
 
@@ -114,6 +126,10 @@ class PeerLinks:
             if each.kind == "hospital" and each.id != member
         }
         self._incoming: dict[MemberId, _Incoming] = {}
+        self._read_budgets: dict[MemberId, TokenBucket] = {}
+        """Of members, not of connections: a new connection brings no new budget."""
+        self._handshakes: dict[str, TokenBucket] = {}
+        """By address."""
         self._half_open = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
@@ -246,17 +262,28 @@ class PeerLinks:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, address = await loop.sock_accept(listening)
             except OSError as error:
                 # Out of file descriptors, or the peer has gone already: neither may deafen us.
                 self._trace.emit("accept_failed", reason=type(error).__name__)
                 await asyncio.sleep(BACKOFF_FIRST_SECONDS)
                 continue
-            if self._half_open >= HALF_OPEN_MAX:
+            if self._half_open >= HALF_OPEN_MAX or not self._may_shake_hands(str(address[0])):
                 connection.close()
                 continue
             self._half_open += 1
             self._spawn(self._authenticate(connection))
+
+    def _may_shake_hands(self, host: str) -> bool:
+        """Whether that address has not had too many handshakes; counts one."""
+        if len(self._handshakes) > _ADDRESSES_MAX:
+            self._handshakes.clear()
+        new = TokenBucket(HANDSHAKES_PER_SECOND, HANDSHAKES_BURST)
+        bucket, now = self._handshakes.setdefault(host, new), _now_ms()
+        if bucket.left(now) <= 0:
+            return False
+        bucket.spend(1, now)
+        return True
 
     async def _authenticate(self, connection: socket.socket) -> None:
         link = _Incoming(self)
@@ -282,7 +309,8 @@ class PeerLinks:
             self._trace.emit("peer_replaced", peer=member)
             older.abort()
         self._incoming[member] = link
-        link.admitted(member, secured)
+        new = TokenBucket(READ_BYTES_PER_SECOND, READ_BURST_BYTES)
+        link.admitted(member, secured, self._read_budgets.setdefault(member, new))
 
     def received(self, member: MemberId, frame: bytes) -> None:
         """Hands one frame on; whatever goes wrong with it, the link goes on."""
@@ -308,7 +336,7 @@ class _Outgoing(asyncio.Protocol):
         self.member = member
         self.address = address
         self.dropped = 0
-        self._queues = (_Queue(), _Queue())
+        self._queues = FrameQueues()
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
         self._writable = True
@@ -330,11 +358,12 @@ class _Outgoing(asyncio.Protocol):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         return self._lost
 
     def send(self, frame: bytes, priority: bool) -> None:
-        queue = self._queues[0 if priority else 1]
-        if self._transport is None or not queue.put(frame):
+        if self._transport is None or not self._queues.put(frame, priority):
             self.dropped += 1
         elif not self._flush_due:
             # All frames of one loop turn leave in one write.
@@ -344,16 +373,10 @@ class _Outgoing(asyncio.Protocol):
     def _flush(self) -> None:
         self._flush_due = False
         while self._transport is not None and self._writable:
-            parts: list[bytes] = []
-            size = 0
-            for queue in self._queues:
-                while queue.frames and size < WRITE_BYTES:
-                    frame = queue.take()
-                    parts += (len(frame).to_bytes(_LENGTH_BYTES, "big"), frame)
-                    size += len(frame)
-            if not parts:
+            data = self._queues.next_write()
+            if not data:
                 return
-            self._transport.write(b"".join(parts))
+            self._transport.write(data)
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -368,43 +391,12 @@ class _Outgoing(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        for queue in self._queues:
-            self.dropped += queue.clear()
+        self.dropped += self._queues.clear()
         self._lost.set()
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-
-class _Queue:
-    """Frames waiting to be sent, bounded in number and bytes."""
-
-    def __init__(self) -> None:
-        self.frames: deque[bytes] = deque()
-        self._bytes = 0
-
-    def put(self, frame: bytes) -> bool:
-        """Whether there was room."""
-        full = len(self.frames) >= QUEUE_FRAMES_MAX or self._bytes + len(frame) > QUEUE_BYTES_MAX
-        if full or len(frame) > FRAME_BYTES_MAX:
-            return False
-        self.frames.append(frame)
-        self._bytes += len(frame)
-        return True
-
-    def take(self) -> bytes:
-        """The oldest."""
-        frame = self.frames.popleft()
-        self._bytes -= len(frame)
-        return frame
-
-    def clear(self) -> int:
-        """Empties it; how many frames there were."""
-        count = len(self.frames)
-        self.frames.clear()
-        self._bytes = 0
-        return count
 
 
 class _Incoming(asyncio.Protocol):
@@ -414,49 +406,69 @@ class _Incoming(asyncio.Protocol):
         self._links = links
         self._transport: asyncio.Transport | None = None
         self._member: MemberId | None = None
-        self._buffer = bytearray()
+        self._budget = TokenBucket(READ_BYTES_PER_SECOND, READ_BURST_BYTES)
+        self._reader = FrameReader()
+        self._paused: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def admitted(self, member: MemberId, transport: asyncio.Transport) -> None:
+    def admitted(self, member: MemberId, transport: asyncio.Transport, budget: TokenBucket) -> None:
         """TLS is up and the other side is ``member``; what it sent already is read now."""
-        self._member = member
-        self._transport = transport
+        self._member, self._transport, self._budget = member, transport, budget
         if transport.is_closing():
             self._links.ended(self, member)
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self._reader.feed(data)
         if self._member is None:
             # At most what arrives in the loop turn in which the handshake ends.
-            if len(self._buffer) > FRAME_BYTES_MAX:
+            if len(self._reader) > FRAME_BYTES_MAX:
                 self.abort()
             return
-        start = 0
-        while len(self._buffer) - start >= _LENGTH_BYTES:
-            first = start + _LENGTH_BYTES
-            size = int.from_bytes(self._buffer[start:first], "big")
-            if size > FRAME_BYTES_MAX:
-                self._links.refused(self._member, f"a frame of {size} bytes")
-                self._buffer.clear()
-                self.abort()
-                return
-            if len(self._buffer) < first + size:
-                break
-            start = first + size
-            self._links.received(self._member, bytes(self._buffer[first:start]))
-        if start:
-            del self._buffer[:start]
+        self._budget.spend(len(data), _now_ms())
+        if self._paused is None:
+            self._deliver(self._member)
+
+    def _deliver(self, member: MemberId) -> None:
+        """Hands on what is whole, and reads no more for a while once the budget is spent."""
+        resuming, self._paused = self._paused is not None, None
+        try:
+            while self._budget.left(_now_ms()) > 0:
+                frame = self._reader.take()
+                if frame is None:
+                    if resuming and self._transport is not None:
+                        self._transport.resume_reading()
+                    return
+                self._budget.spend(FRAME_COST_BYTES, _now_ms())
+                self._links.received(member, frame)
+        except PeerFault as fault:
+            self._links.refused(member, str(fault))
+            self.abort()
+            return
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not resuming:
+            self._transport.pause_reading()
+        wait = self._budget.wait_ms(_now_ms()) / 1000
+        self._paused = asyncio.get_running_loop().call_later(wait, self._deliver, member)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
         if self._member is not None:
             self._links.ended(self, self._member)
 
     def abort(self) -> None:
+        # Nothing of what has come is handed on any more.
+        self._reader = FrameReader()
         if self._transport is not None:
             self._transport.abort()
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)
 
 
 def _endpoint(member: Member) -> Address:

@@ -13,9 +13,10 @@ import uvloop
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis
+from nodes.frames import Channel
 from nodes.transport import peer_links
+from nodes.transport.framing import PART_BYTES, QUEUE_FRAMES_MAX
 from nodes.transport.peer_links import (
-    QUEUE_FRAMES_MAX,
     Address,
     BadEndpoint,
     CannotListen,
@@ -26,6 +27,7 @@ from tests.nodes.network import forged, network, tls
 
 A, B, C = (MemberId(f"hospital-{i}") for i in (1, 2, 3))
 SECONDS = 10.0
+BODY, BODIES = bytes([Channel.BODY]), bytes([Channel.BLOCKS])
 NOWHERE = Address("", 0)
 
 
@@ -108,7 +110,7 @@ async def test_all_connect_and_frames_arrive_whole_and_in_order() -> None:
     a, b, c = make(A), make(B), make(C)
     async with running(a, b, c):
         await until(lambda: a.links.connected() == {B, C} and b.links.connected() == {A, C})
-        sent = [b"", b"x", bytes(range(256)) * 300, b"last"]
+        sent = [b"", b"x", BODY + bytes(range(256)) * 300, b"last"]
         for frame in sent:
             a.links.send(B, frame)
         a.links.broadcast(b"to all")
@@ -124,7 +126,7 @@ async def test_the_largest_frame_passes_and_a_larger_one_is_never_sent() -> None
     a, b = make(A), make(B)
     async with running(a, b):
         await until(lambda: B in a.links.connected())
-        largest = bytes(FRAME_BYTES_MAX)
+        largest = BODIES + bytes(FRAME_BYTES_MAX - 1)
         a.links.send(B, largest + b"x")
         a.links.send(B, largest)
         await until(lambda: b.frames)
@@ -144,6 +146,23 @@ async def test_votes_leave_before_bodies() -> None:
         assert [frame for _, frame in b.frames[:3]] == [b"vote 1", b"vote 2", b"body 0"]
 
 
+async def test_R2_a_vote_leaves_between_the_parts_of_a_body() -> None:
+    a, b = make(A), make(B)
+    async with running(a, b):
+        await until(lambda: B in a.links.connected())
+        body = BODIES + bytes(FRAME_BYTES_MAX - 1)
+        link = a.links._outgoing[B]
+        link.pause_writing()
+        a.links.send(B, body)
+        await asyncio.sleep(0)
+        link._transport.write(link._queues.next_write())  # type: ignore[union-attr]  # connected
+        a.links.send(B, b"vote", priority=True)
+        link.resume_writing()
+        await until(lambda: len(b.frames) == 2)
+        assert b.frames == [(A, b"vote"), (A, body)]
+        assert len(body) > 2 * PART_BYTES
+
+
 async def test_R3_a_full_queue_drops_its_own_class_only() -> None:
     a, b = make(A), make(B)
     async with running(a, b):
@@ -160,7 +179,7 @@ async def test_R3_the_bytes_of_a_queue_are_bounded() -> None:
     a, b = make(A), make(B)
     async with running(a, b):
         await until(lambda: B in a.links.connected())
-        body = bytes(FRAME_BYTES_MAX)
+        body = BODIES + bytes(FRAME_BYTES_MAX - 1)
         for _ in range(6):
             a.links.send(B, body)
         assert a.links.dropped(B) == 2
@@ -298,6 +317,8 @@ async def test_K3_a_validator_at_anothers_address_is_not_sent_to() -> None:
         b"\xff\xff\xff\xff",
         b"GET / HTTP/1.1\r\n\r\n",
         (1).to_bytes(4, "big") + b"a" + b"\xff\xff\xff\xff" + bytes(1000),
+        FRAME_BYTES_MAX.to_bytes(4, "big") + bytes([Channel.STATUS]),
+        (100).to_bytes(4, "big") + b"\x63",
     ],
 )
 async def test_a_frame_too_large_ends_the_link_before_anything_is_allocated(data: bytes) -> None:
