@@ -33,7 +33,7 @@ FAULT_US = 10_000
 """What the protocol forbids costs its sender a hundred good signatures: 15 junk votes a second
 are verified, the others are dropped unseen."""
 REPORT_MS = 1_000
-"""At most one report of dropped frames in this time, for each peer."""
+"""At most one report of faults and one of dropped frames in this time, for each peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ class _Account:
     faults: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     buckets: dict[Channel, TokenBucket] = field(default_factory=dict)
-    report_from_ms: int = 0
+    reported_ms: dict[str, int] = field(default_factory=dict)
+    """When each event was last told of."""
 
 
 class Quotas:
@@ -106,23 +107,20 @@ class Quotas:
         self, peer: MemberId, channel: Channel | None, fault: PeerFault, times: int = 1
     ) -> None:
         """Counts what a peer did wrong, so often; None is a frame of no known class."""
-        self._account(peer).faults += times
+        account = self._account(peer)
+        account.faults += times
         if channel is not None:
             self.charge(peer, channel, times * FAULT_US)
-        self._trace.emit("peer_fault", peer=peer, reason=str(fault))
+        if self._may_report(account, "peer_fault"):
+            self._trace.emit("peer_fault", peer=peer, reason=str(fault), faults=account.faults)
 
     def drop(self, peer: MemberId, channel: Channel) -> None:
-        """Counts a frame that is not looked at; reported at most once a second."""
-        account, now = self._account(peer), self._clock.monotonic_ms()
-        account.dropped[channel.name.lower()] += 1
-        if now >= account.report_from_ms:
-            account.report_from_ms = now + REPORT_MS
-            self._trace.emit(
-                "frames_dropped",
-                peer=peer,
-                channel=channel.name.lower(),
-                dropped=account.dropped.total(),
-            )
+        """Counts a frame that is not looked at."""
+        account, name = self._account(peer), channel.name.lower()
+        account.dropped[name] += 1
+        if self._may_report(account, "frames_dropped"):
+            total = account.dropped.total()
+            self._trace.emit("frames_dropped", peer=peer, channel=name, dropped=total)
 
     def faults(self, peer: MemberId) -> int:
         """What a peer did wrong since the start."""
@@ -131,6 +129,13 @@ class Quotas:
     def dropped(self, peer: MemberId) -> Mapping[str, int]:
         """Frames of a peer that were not looked at since the start, by class."""
         return dict(sorted(self._account(peer).dropped.items()))
+
+    def _may_report(self, account: _Account, event: str) -> bool:
+        now = self._clock.monotonic_ms()
+        if now - account.reported_ms.get(event, -REPORT_MS) < REPORT_MS:
+            return False
+        account.reported_ms[event] = now
+        return True
 
     def _account(self, peer: MemberId) -> _Account:
         return self._accounts.setdefault(peer, _Account())

@@ -21,11 +21,11 @@ class TokenBucket:
     def left(self, now_ms: int) -> int:
         """Units that are left; negative while in debt."""
         if self._filled_at_ms is None:
-            self._thousandths = self.burst * 1000
-        else:
-            gained = self.rate * max(0, now_ms - self._filled_at_ms)
+            self._thousandths, self._filled_at_ms = self.burst * 1000, now_ms
+        elif now_ms > self._filled_at_ms:
+            gained = self.rate * (now_ms - self._filled_at_ms)
             self._thousandths = min(self.burst * 1000, self._thousandths + gained)
-        self._filled_at_ms = now_ms
+            self._filled_at_ms = now_ms
         return self._thousandths // 1000
 
     def spend(self, units: int, now_ms: int) -> None:

@@ -62,14 +62,17 @@ def stopping(network: LocalNetwork) -> Iterator[LocalNetwork]:
         network.stop_all()
 
 
-async def ready(network: LocalNetwork) -> None:
-    """Returns once every started process answers and the chain has its first block."""
+async def ready(network: LocalNetwork, members: Sequence[str] = ()) -> None:
+    """Returns once every started process answers and the chain has its first block.
+
+    Here and below ``members`` are those that count; without them it is all.
+    """
     await network.wait_ready()
 
     def begun(status: Mapping[str, object]) -> bool:
         return status["height"] != 0
 
-    assert await network.wait_for(names(network), begun, SETTLE_SECONDS)
+    assert await network.wait_for(members or names(network), begun, SETTLE_SECONDS)
 
 
 @asynccontextmanager
@@ -202,9 +205,11 @@ async def commit(network: LocalNetwork, member: str, count: int = 1) -> list[Has
         return list(await asyncio.gather(*(writer.commit() for _ in range(count))))
 
 
-async def assert_kept(network: LocalNetwork, ids: Sequence[Hash32]) -> None:
+async def assert_kept(
+    network: LocalNetwork, ids: Sequence[Hash32], members: Sequence[str] = ()
+) -> None:
     """SAFE-3: each node proves the effect of every acknowledged transaction."""
-    for member in names(network):
+    for member in members or names(network):
         async with network.node_client(member) as http:
             session = LightSession(ChainClient(http), network.genesis)
             for transaction_id in ids:
@@ -213,13 +218,13 @@ async def assert_kept(network: LocalNetwork, ids: Sequence[Hash32]) -> None:
                 Permission.decode(found.value)
 
 
-async def settled(network: LocalNetwork) -> Mapping[str, object]:
+async def settled(network: LocalNetwork, members: Sequence[str] = ()) -> Mapping[str, object]:
     """The status that all validators share in the end: same height, same block, same root."""
     found: list[tuple[object, ...]] = []
 
     async def agree() -> Mapping[str, object]:
         while True:
-            all_status = [await network.status(member) for member in names(network)]
+            all_status = [await network.status(member) for member in members or names(network)]
             found[:] = [(s["height"], s["header_hash"], s["state_root"]) for s in all_status]
             if len(set(found)) == 1:
                 return all_status[0]
@@ -234,13 +239,14 @@ async def settled(network: LocalNetwork) -> Mapping[str, object]:
 class Load:
     """Each validator's doctor commits one transaction after another, until it is ended."""
 
-    def __init__(self, network: LocalNetwork) -> None:
+    def __init__(self, network: LocalNetwork, members: Sequence[str] = ()) -> None:
         self.acknowledged: list[Hash32] = []
         self._network = network
         self._gone: set[str] = set()
         self._news: asyncio.Queue[Hash32] = asyncio.Queue()
         self._ended = False
-        self._tasks = [asyncio.create_task(self._write(member)) for member in names(network)]
+        writers = members or names(network)
+        self._tasks = [asyncio.create_task(self._write(member)) for member in writers]
 
     async def more(self, count: int) -> None:
         """Returns after so many more acknowledgements."""

@@ -140,6 +140,8 @@ class Cluster:
         self.judge: Judge = lambda sender, receiver, frame: self.random.randint(1, 5)
         self.lies: dict[int, Lie] = {}
         """Of those who send something else than their drivers say."""
+        self.valid_until = Height(900)
+        """Of the transactions that are made."""
         self._frames: list[tuple[int, int, int, int, bytes]] = []
         self._sequence = 0
         self._nonce = 0
@@ -258,7 +260,7 @@ class Cluster:
             tuple(args),
             by(member).public_key.key_id,
             Nonce(self._nonce.to_bytes(16, "big")),
-            Height(900),
+            self.valid_until,
         )
         return sign_transaction(body, by(member))
 
