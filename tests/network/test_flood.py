@@ -51,8 +51,8 @@ async def attacked(network: LocalNetwork, honest: list[str]) -> dict[str, int]:
             process.stdin.write(f"{height}\n".encode())
             await asyncio.sleep(0.05)
     finally:
-        if process.returncode is None:
-            process.kill() if not answer.done() else None
+        if not answer.done():
+            process.kill()
         await process.wait()
     found: dict[str, int] = literal_eval((await answer).decode())
     return found
@@ -71,13 +71,6 @@ async def test_LIVE_1_R3_a_member_that_floods_with_everything_stops_nobody(tmp_p
         during = len(load.acknowledged) - before
         await load.more(10)
         await load.end()
-        print(
-            sent,
-            during,
-            [resident_mb_max(network, m) for m in honest],
-            [network.log(m, "node").stat().st_size for m in honest],
-            [(await network.status(m)) for m in honest],
-        )
         assert min(sent[kind] for kind in ("votes", "forged votes", "hints", "bodies")) > 0
         assert during >= SECONDS
         await settled(network, honest)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.consensus import replica
-from nodes.observability.logs import LogSink
+from nodes.observability.logs import LINES_BURST, LINES_PER_SECOND, LogSink
 from tests.project.tree import ROOT, modules
 
 
@@ -62,3 +62,46 @@ def test_the_manual_tells_every_event_and_its_level() -> None:
             told |= {name.strip("` "): cells[2] for name in cells[1].split(",")}
     events = set(emitted("emit", "emit_unexpected")) | noted()
     assert told == {event: level_of(event) for event in events}
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_R3_a_peer_that_repeats_itself_does_not_fill_the_log() -> None:
+    stream, now = io.StringIO(), [0]
+    sink = LogSink("info", stream, lambda: now[0])
+    for _ in range(10_000):
+        sink.emit("peer_fault", peer="hospital-4", reason="junk")
+        now[0] += 1
+    sink.emit("peer_fault", peer="hospital-1", reason="once")
+    lines = lines_of(stream)
+    assert LINES_BURST <= len(lines) <= LINES_BURST + 10 * LINES_PER_SECOND + 1
+    assert lines[-1]["peer"] == "hospital-1"
+    assert "left_out" not in lines[0]
+    shown = sum(1 + int(line.get("left_out", 0)) for line in lines[:-1])
+    assert 10_000 - 1_100 < shown <= 10_000
+    assert sink.counts == {"peer_fault": 10_001}
+
+
+def test_R3_limits_of_the_log_are_for_each_event_and_disclosures_are_all_written() -> None:
+    stream = io.StringIO()
+    sink = LogSink("info", stream, lambda: 0)
+    for _ in range(500):
+        sink.emit("disclosed", action="disclose")
+        sink.emit("peer_refused", reason="stranger")
+        sink.emit("equivocation", validator=1)
+        sink.emit("equivocation", validator=2)
+    sink.emit("stopped", reason="end")
+    events = [line["event"] for line in lines_of(stream)]
+    assert events.count("disclosed") == 500
+    assert events.count("peer_refused") == LINES_BURST
+    assert events.count("equivocation") == 2 * LINES_BURST
+    assert events[-1] == "stopped"
+
+
+def test_R3_subjects_of_the_log_are_bounded() -> None:
+    sink = LogSink("info", io.StringIO(), lambda: 0)
+    for number in range(10_000):
+        sink.emit("peer_fault", peer=f"made up {number}", reason="junk")
+    assert len(sink._subjects) <= 4_096

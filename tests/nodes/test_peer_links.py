@@ -501,3 +501,87 @@ def test_addresses(text: str, address: Address | None) -> None:
     assert Address.parse(text) == address
     if address is not None:
         assert str(address) == text
+
+
+# -- whoever sends too much ----------------------------------------------------------------------
+
+
+def small(number: int) -> bytes:
+    return (3).to_bytes(4, "big") + bytes([Channel.STATUS]) + number.to_bytes(2, "big")
+
+
+async def test_R3_reading_pauses_over_the_budget_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer_links, "READ_BURST_BYTES", 20 * peer_links.FRAME_COST_BYTES)
+    monkeypatch.setattr(peer_links, "READ_BYTES_PER_SECOND", 200 * peer_links.FRAME_COST_BYTES)
+    a = make(A)
+    async with running(a):
+        _, writer = await connect(a, tls(B))
+        writer.write(b"".join(map(small, range(100))))
+        await until(lambda: B in a.links._incoming and a.links._incoming[B]._paused)
+        assert len(a.frames) < 100
+        await until(lambda: len(a.frames) == 100)
+        assert [frame for _, frame in a.frames] == [small(n)[4:] for n in range(100)]
+        writer.write(small(7))
+        await until(lambda: len(a.frames) == 101)
+        writer.close()
+
+
+async def test_R3_what_is_not_read_stays_with_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_links, "READ_BURST_BYTES", 10_000)
+    monkeypatch.setattr(peer_links, "READ_BYTES_PER_SECOND", 1)
+    a, c = make(A), make(C)
+    async with running(a, c):
+        _, writer = await connect(a, tls(B))
+        writer.write(b"".join(map(small, range(60_000))) * 60)  # 25 MB
+        await until(lambda: B in a.links._incoming and a.links._incoming[B]._paused)
+        await until(lambda: A in c.links.connected())
+        for number in range(50):
+            c.links.send(A, b"vote %d" % number, priority=True)
+        # Another peer's votes pass meanwhile.
+        await until(lambda: (C, b"vote 0") in a.frames)
+        assert len(a.links._incoming[B]._reader) < 2 * 1024 * 1024
+        assert sum(peer == B for peer, _ in a.frames) < 10
+        writer.transport.abort()
+
+
+async def test_R3_a_new_connection_brings_no_new_budget() -> None:
+    a = make(A)
+    async with running(a):
+        _, first = await connect(a, tls(B))
+        await until(lambda: B in a.links._incoming)
+        budget = a.links._incoming[B]._budget
+        first.write(small(1))
+        await until(lambda: a.frames)
+        _, second = await connect(a, tls(B))
+        await until(lambda: a.trace.of("peer_replaced"))
+        assert a.links._incoming[B]._budget is budget
+        first.close()
+        second.close()
+
+
+async def test_R3_handshakes_from_one_address_are_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer_links, "HANDSHAKES_BURST", 2)
+    monkeypatch.setattr(peer_links, "HANDSHAKES_PER_SECOND", 1)
+    a = make(A)
+    async with running(a):
+        for _ in range(2):
+            reader, writer = await connect(a, None)
+            assert await ends(reader)
+            writer.close()
+        cut_off = 0
+        for _ in range(20):
+            try:
+                _, writer = await connect(a, None)
+                writer.close()
+            except (ssl.SSLError, ConnectionError):
+                cut_off += 1
+        assert cut_off > 0
+        assert len(a.trace.of("peer_refused")) < 22
+        # It passes: the address is heard again a little later.
+        b = make(B)
+        async with running(b):
+            await until(lambda: A in b.links.connected() and B in a.links._incoming)
