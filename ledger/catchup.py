@@ -29,6 +29,8 @@ RESPONSE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 REQUEST_TIMEOUT_MS = 2_000
 BLAME_MS = 10_000
 """How long a peer that sent something false is not asked again."""
+SILENCE_MS = 2 * REQUEST_TIMEOUT_MS
+"""How long one is not asked again that did not answer in time; a late answer ends it."""
 
 
 @dataclass(eq=False)
@@ -192,8 +194,12 @@ class CatchUpPlan:
 
     def next_request(self, own: Height, now_ms: int) -> MemberId | None:
         """The peer to ask for blocks after ``own``, or None while nothing is to be asked."""
-        if self._asked is not None and now_ms < self._asked_until_ms:
-            return None
+        if self._asked is not None:
+            if now_ms < self._asked_until_ms:
+                return None
+            # Or one that claims heights and never answers would take every other turn.
+            self._blame(self._asked, now_ms + SILENCE_MS)
+            self._asked = None
         ahead = sorted(
             peer
             for peer, height in self.claims.items()
@@ -219,5 +225,10 @@ class CatchUpPlan:
         self._unanswered.pop(peer, None)
         if peer == self._asked:
             self._asked = None
-        if not useful:
-            self._blamed_until_ms[peer] = now_ms + BLAME_MS
+        if useful:
+            self._blamed_until_ms.pop(peer, None)
+        else:
+            self._blame(peer, now_ms + BLAME_MS)
+
+    def _blame(self, peer: MemberId, until_ms: int) -> None:
+        self._blamed_until_ms[peer] = max(until_ms, self._blamed_until_ms.get(peer, 0))

@@ -25,14 +25,7 @@ from ledger.consensus.events import (
     Timer,
     WorkPending,
 )
-from ledger.consensus.messages import (
-    Commit,
-    Message,
-    NewView,
-    Prepare,
-    PrePrepare,
-    ViewChange,
-)
+from ledger.consensus.messages import Commit, Message, NewView, Prepare, PrePrepare, ViewChange
 from ledger.consensus.pace import Pace
 from ledger.consensus.phases import Recovered, Round, Settings
 from ledger.consensus.view_change import (

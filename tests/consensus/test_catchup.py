@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.catchup import BLAME_MS, REQUEST_TIMEOUT_MS, CatchUpPlan
+from ledger.catchup import BLAME_MS, REQUEST_TIMEOUT_MS, SILENCE_MS, CatchUpPlan
 from ledger.errors import NotCanonical
 from ledger.primitives import Height, MemberId
 
@@ -40,3 +40,30 @@ def test_a_useless_answer_is_not_followed_by_another_question_for_a_while():
     blamed.answered(B, False, 3)
     assert blamed.next_request(Height(2), 4) is None
     assert blamed.next_request(Height(2), BLAME_MS + 3) == A
+
+
+def test_one_that_never_answers_is_left_out_for_a_while():
+    silent = plan()
+    now, asked = 0, []
+    while now < 3 * SILENCE_MS:
+        peer = silent.next_request(Height(2), now)
+        if peer is None:
+            now += 10
+            continue
+        asked.append(peer)
+        if peer == B:
+            now += 100
+            silent.answered(B, True, now)
+    # A keeps the turn until its time is over, each time; between these, B is asked at once.
+    assert asked.count(A) <= 3
+    assert asked.count(B) >= 50
+
+
+def test_one_that_was_late_is_asked_again_at_once_after_its_answer():
+    late = plan()
+    assert late.next_request(Height(2), 0) == A
+    assert late.next_request(Height(2), REQUEST_TIMEOUT_MS) == B
+    late.answered(B, False, REQUEST_TIMEOUT_MS + 1)
+    assert late.next_request(Height(2), REQUEST_TIMEOUT_MS + 2) is None
+    late.answered(A, True, REQUEST_TIMEOUT_MS + 3)
+    assert late.next_request(Height(2), REQUEST_TIMEOUT_MS + 4) == A
