@@ -12,7 +12,6 @@ from aiohttp.typedefs import Handler, Middleware
 
 from contracts.registry import Registry
 from ledger.errors import PeerFault, WorldFault
-from ledger.primitives import Height
 from ledger.types.genesis import Genesis
 from nodes.api.http import Problem, peer_certificate, start_site
 from nodes.api.server import create_app
@@ -22,12 +21,7 @@ from nodes.runtime import NodeRuntime
 from nodes.signer.key_files import FileSigner
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.leveldb import LevelDbStorage
-from nodes.storage.safety_store import (
-    FileSafetyStore,
-    SafetyStoreDamaged,
-    SafetyStoreMissing,
-    SafetyStoreStale,
-)
+from nodes.storage.safety_store import open_to_vote
 from nodes.transport.peer_links import PeerLinks
 from nodes.transport.pki import client_context, peer_member, server_context
 
@@ -51,7 +45,7 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         storage = LevelDbStorage(config.ledger_path)
         stack.callback(storage.close)
         store = LedgerStore(storage, Registry(), genesis)
-        safety = _safety_store(config, store.height, trace)
+        safety = open_to_vote(config.safety_path, store.height, trace)
         if safety is not None:
             stack.callback(safety.close)
         node = NodeRuntime(
@@ -96,20 +90,6 @@ def _check_member(config: NodeConfig, genesis: Genesis, signer: FileSigner) -> N
         raise NotThisMember(config.member, "it has no vote in the genesis document")
     if genesis.membership.validators[index].public_key != signer.public_key:
         raise NotThisMember(config.member, "its consensus key is another than the genesis names")
-
-
-def _safety_store(config: NodeConfig, height: Height, trace: TraceSink) -> FileSafetyStore | None:
-    """The memory of votes, or None: without it this validator only observes (A2)."""
-    try:
-        store = FileSafetyStore(config.safety_path)
-        if store.highest_height < height:
-            known = store.highest_height
-            store.close()
-            raise SafetyStoreStale(str(config.safety_path), known, height)
-        return store
-    except (SafetyStoreMissing, SafetyStoreDamaged, SafetyStoreStale) as error:
-        trace.emit("observing_only", reason=type(error).__name__, advice=str(error))
-        return None
 
 
 def members_only(genesis: Genesis) -> Middleware:

@@ -8,12 +8,12 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zlib import crc32
 
 import plyvel
 
 from ledger.errors import WorldFault
 from nodes.ports import Put
+from nodes.storage.envelope import seal, unseal
 from nodes.storage.errors import (
     NotADatabase,
     StorageCorrupt,
@@ -23,7 +23,6 @@ from nodes.storage.errors import (
     StorageWriteFailed,
 )
 
-_CRC_BYTES = 4
 _BLOOM_BITS = 10
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _BLOCK_CACHE_BYTES = 32 * 1024 * 1024
@@ -61,7 +60,7 @@ class LevelDbStorage:
             stored = self._db.get(key, verify_checksums=True)
         except (plyvel.Error, OSError) as error:
             raise StorageCorrupt(self._path, _text(error)) from None
-        return None if stored is None else self._opened(key, stored)
+        return None if stored is None else unseal(self._path, key, stored)
 
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All keys that begin with ``prefix``, from ``start`` on, as of the first step."""
@@ -72,7 +71,7 @@ class LevelDbStorage:
                 for key, stored in rows:
                     if not key.startswith(prefix):
                         break
-                    yield key, self._opened(key, stored)
+                    yield key, unseal(self._path, key, stored)
         except (plyvel.Error, OSError) as error:
             raise StorageCorrupt(self._path, _text(error)) from None
 
@@ -89,7 +88,7 @@ class LevelDbStorage:
                     if put.value is None:
                         target.delete(put.key)
                     else:
-                        target.put(put.key, _checksum(put.key, put.value) + put.value)
+                        target.put(put.key, seal(put.key, put.value))
         except (plyvel.Error, OSError) as error:
             self._poison = "an earlier write failed"
             raise StorageWriteFailed(self._path, _text(error)) from None
@@ -101,20 +100,9 @@ class LevelDbStorage:
             self._db.close()
             os.close(self._lock)
 
-    def _opened(self, key: bytes, stored: bytes) -> bytes:
-        value = stored[_CRC_BYTES:]
-        if stored[:_CRC_BYTES] != _checksum(key, value):
-            raise StorageCorrupt(self._path, f"checksum of a value in column {key[:1].hex()}")
-        return value
-
     def _check_usable(self) -> None:
         if self._poison is not None:
             raise StoragePoisoned(self._path, self._poison)
-
-
-def _checksum(key: bytes, value: bytes) -> bytes:
-    # The key is part of it: a value that turns up under another key is as wrong as a torn one.
-    return crc32(value, crc32(key)).to_bytes(_CRC_BYTES, "big")
 
 
 def _text(error: Exception) -> str:

@@ -22,7 +22,7 @@ from ledger.codec import Value
 from ledger.errors import CallerBug, PeerFault, TooLarge, WorldFault
 from ledger.limits import CODEC_ITEMS_MAX, FRAME_BYTES_MAX
 from ledger.primitives import Hash32, Height, View
-from nodes.ports import Vote
+from nodes.ports import TraceSink, Vote
 
 _MAGIC = b"YLSAFE1\n"
 _SALT_BYTES = 8
@@ -363,6 +363,24 @@ class FileSafetyStore:
         self._log.prune(Height(codec.uint(below, "safety floor")))
         view = View(codec.uint(highest, "safety view"))
         self._log.highest_view = max(self._log.highest_view, view)
+
+
+def open_to_vote(path: Path, height: Height, trace: TraceSink) -> FileSafetyStore | None:
+    """The memory of votes of a node whose chain has ``height``; None: it only observes (A2).
+
+    Missing, damaged or older than the chain, the file does not say what this key has signed.
+    Raises SafetyStoreUnusable.
+    """
+    try:
+        store = FileSafetyStore(path)
+        if store.highest_height < height:
+            known = store.highest_height
+            store.close()
+            raise SafetyStoreStale(str(path), known, height)
+        return store
+    except (SafetyStoreMissing, SafetyStoreDamaged, SafetyStoreStale) as error:
+        trace.emit("observing_only", reason=type(error).__name__, advice=str(error))
+        return None
 
 
 def encode_vote(vote: Vote) -> Value:

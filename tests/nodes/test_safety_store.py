@@ -23,6 +23,7 @@ from nodes.storage.safety_store import (
     SafetyStoreDamaged,
     SafetyStoreMissing,
     SafetyStoreUnusable,
+    open_to_vote,
 )
 
 KINDS = ("sign-pre-prepare", "sign-prepare", "sign-commit", "sign-view-change")
@@ -384,3 +385,50 @@ def test_SAFE_3_a_promise_survives_kill_9(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", program, str(path)], check=False, cwd=root)
     assert run.returncode == -9
     assert [v.height for v in FileSafetyStore(path).votes()] == list(range(1, 21))
+
+
+class _Trace:
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, object]] = []
+
+    def emit(self, event: str, /, **fields: int | str) -> None:
+        self.events.append((event, fields["reason"]))
+
+
+def wipe(path: Path) -> None:
+    path.unlink()
+
+
+def rot(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def leave(path: Path) -> None:
+    del path
+
+
+@pytest.mark.parametrize(
+    ("happens", "height", "reason"),
+    [
+        (leave, 7, None),
+        (leave, 8, "SafetyStoreStale"),
+        (wipe, 0, "SafetyStoreMissing"),
+        (rot, 7, "SafetyStoreDamaged"),
+    ],
+)
+def test_A2_who_cannot_know_what_it_signed_only_observes(
+    tmp_path: Path, happens: Callable[[Path], None], height: int, reason: str | None
+) -> None:
+    path, trace = tmp_path / "safety.log", _Trace()
+    store = new_file(path)
+    store.append([vote(height=6)])
+    store.append([vote(height=7)])
+    store.close()
+    happens(path)
+    opened = open_to_vote(path, Height(height), trace)
+    assert (opened is None) == (reason is not None)
+    assert trace.events == ([] if reason is None else [("observing_only", reason)])
