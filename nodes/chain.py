@@ -11,7 +11,7 @@ from ledger import catchup
 from ledger.catchup import CommittedBlock, Diverged
 from ledger.contract_api import ContractTable
 from ledger.crypto.keys import Verified
-from ledger.errors import PeerFault, WorldFault
+from ledger.errors import PeerFault
 from ledger.execution import (
     BlockResult,
     InvalidBlock,
@@ -40,7 +40,7 @@ from nodes.storage.ledger_store import LedgerStore
 RESULTS_MAX = 4
 """Results of proposals at one height; each view may bring another one."""
 
-Admission = TransactionRefused | WorldFault | AlreadyKnown | None
+Admission = TransactionRefused | MempoolFull | AlreadyKnown | None
 """Why a transaction was not taken into the mempool; None where it was."""
 
 
@@ -81,7 +81,7 @@ class Chain:
                     state, self._contracts, self.chain_id, height, now, executed, transaction
                 )
                 self.mempool.add(transaction, signer.member, arrival)
-            except (TransactionRefused, AlreadyKnown, WorldFault) as refusal:
+            except (TransactionRefused, AlreadyKnown, MempoolFull) as refusal:
                 answers.append(refusal)
             else:
                 answers.append(None)

@@ -10,7 +10,7 @@ dropped. Any other error ends the process: halting is better than going on wrong
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger import catchup
 from ledger.catchup import BlockRequest, CatchUpPlan, CommittedBlock, Status
@@ -39,7 +39,7 @@ from ledger.consensus.messages import (
     encode_message,
     signatures_in,
 )
-from ledger.consensus.phases import Settings
+from ledger.consensus.phases import Recovered, Settings
 from ledger.consensus.replica import Replica
 from ledger.contract_api import ContractTable
 from ledger.crypto.keys import Signer
@@ -119,7 +119,9 @@ class Driver:
         self.evidence = EvidenceBook(
             self.chain, world.store, world.signer, world.trace, self._applied_at_ms
         )
-        self.replica = self._recovered_replica(self._take_seat())
+        self._behind_own_votes = False
+        """Whether the ledger was lost: it lacks blocks that this node voted for or settled."""
+        self.replica = Replica(self._settings(), self._recovered(self._take_seat()))
 
     @property
     def membership(self) -> Membership:
@@ -132,7 +134,10 @@ class Driver:
         return self._voter is None
 
     def _take_seat(self) -> Seat:
-        """Who votes on the next height, and this node's place if it may: with its key (M1, A2)."""
+        """Who votes on the next height, and this node's place if it may: with its key (M1, A2).
+
+        While its chain is behind its own votes it may not: it cannot say there what it promised.
+        """
         world, self.voters = self._world, self.chain.voters()
         self._verifier = Verifier(self.chain_id, self.voters, self._genesis.parameters.rotation)
         index = self.membership.index_of(self._member)
@@ -140,6 +145,9 @@ class Driver:
         if world.safety is None or world.signer is None or index is None:
             return Seat(self.membership, None)
         if self.membership.validators[index].public_key != world.signer.public_key:
+            return Seat(self.membership, None)
+        self._behind_own_votes = self._store.height + 1 < world.safety.highest_height
+        if self._behind_own_votes:
             return Seat(self.membership, None)
         self._voter = Voter(self.chain_id, index, world.signer, world.safety)
         return Seat(self.membership, index)
@@ -151,18 +159,38 @@ class Driver:
             self.peers = {each.id: self.peers.get(each.id, _Peer()) for each in others}
             self._world.transport.set_peers(others)
 
-    def _recovered_replica(self, seat: Seat) -> Replica:
-        height = self._store.height
-        certificate = self._store.certificate(height) if height else None
-        votes = self._world.safety.votes() if self._world.safety is not None else ()
-        parent = self.chain.position().parent
-        recovered = recover(seat, Height(height + 1), parent, certificate, votes)
-        settings = Settings(
+    def _settings(self) -> Settings:
+        return Settings(
             self._genesis.parameters.rotation,
             self._genesis.parameters.progress_timeout_ms,
             RESEND_INTERVAL_MS,
         )
-        return Replica(settings, recovered)
+
+    def _recovered(self, seat: Seat) -> Recovered:
+        height = self._store.height
+        certificate = self._store.certificate(height) if height else None
+        votes = self._world.safety.votes() if self._world.safety is not None else ()
+        parent = self.chain.position().parent
+        return recover(seat, Height(height + 1), parent, certificate, votes)
+
+    def _vote_again(self, seat: Seat) -> Effects:
+        """The chain has come to where this node voted last: it remembers what it promised there.
+
+        Without that it would leave a view without its prepared certificate (SAFE-1).
+        """
+        recovered, old = self._recovered(seat), self.replica
+        if (old.view, old.entered) > (recovered.view, recovered.entered):
+            same = old.view == recovered.view
+            recovered = replace(
+                recovered,
+                view=old.view,
+                entered=old.entered,
+                recast=recovered.recast if same else (),
+                accepted=recovered.accepted if same else None,
+            )
+        self._timers.clear()
+        self.replica = Replica(self._settings(), recovered)
+        return self.replica.start()
 
     # -- turns ------------------------------------------------------------------------------
 
@@ -381,8 +409,10 @@ class Driver:
             "committed", height=certificate.height, view=certificate.view, transactions=len(ids)
         )
         self._world.committed(block.header.height, ids)
-        seat = self._take_seat()
+        was_behind, seat = self._behind_own_votes, self._take_seat()
         self._meet_hospitals()
+        if was_behind and not self._behind_own_votes:
+            return self._vote_again(seat)
         return self.replica.step(Applied(block, certificate, self._work_pending(), seat))
 
     def _work_pending(self) -> bool:

@@ -143,10 +143,14 @@ class NodeRuntime:
         try:
             turn()
         except Exception as error:  # noqa: BLE001  # handed to the owner, who exits
-            self._trace.emit("stopped", reason=type(error).__name__)
-            self.failed.set_exception(error)
+            self._fail(error)
             return
         self._schedule()
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self._trace.emit("stopped", reason=type(error).__name__)
+            self.failed.set_exception(error)
 
     def _schedule(self) -> None:
         if self._tick is not None:
@@ -182,6 +186,9 @@ class NodeRuntime:
             except PeerFault as fault:
                 quotas.blame(peer, Channel.TRANSACTIONS, fault)
                 continue
+            except WorldFault as fault:
+                self._fail(fault)
+                return
             # Other refusals are no fault: the two may have executed different heights.
             forged = [fault for fault in refusals.values() if isinstance(fault, BadSignature)]
             if forged:
@@ -238,7 +245,11 @@ class NodeRuntime:
             except PeerFault as fault:
                 decoded.append(fault)
         transactions = [item for item in decoded if isinstance(item, SignedTransaction)]
-        refusals = await self._admit(transactions, True)
+        try:
+            refusals = await self._admit(transactions, True)
+        except WorldFault as fault:
+            self._fail(fault)  # what was read on the way is damaged: nothing here may be relied on
+            raise
         return [
             SubmitResult(None, "refused", "transaction/malformed", str(item))
             if isinstance(item, PeerFault)
