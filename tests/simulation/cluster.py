@@ -195,9 +195,13 @@ class Cluster:
         """A frame in the name of ``sender``, whether or not its process runs."""
         delay = self.judge(sender, receiver, frame)
         if delay is not None:
-            self._sequence += 1
-            due = self.clock.now_ms + delay
-            heappush(self._frames, (due, self._sequence, sender, receiver, frame))
+            self.later(delay, sender, receiver, frame)
+
+    def later(self, ms: int, sender: int, receiver: int, frame: bytes) -> None:
+        """A frame arrives after ``ms``."""
+        self._sequence += 1
+        due = self.clock.now_ms + ms
+        heappush(self._frames, (due, self._sequence, sender, receiver, frame))
 
     # -- time -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ whole or behind any byte; a rename may be undone until its directory is synced.
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,12 +18,15 @@ from unittest.mock import patch
 
 from nodes.ports import Put
 from nodes.storage import safety_store
-from nodes.storage.errors import StoragePoisoned, StorageWriteFailed
+from nodes.storage.errors import StorageCorrupt, StoragePoisoned, StorageWriteFailed
 from nodes.storage.memory import MemoryStorage
 from tests.simulation.cluster import Crash
+from tests.simulation.violation import Violation
 
 STATE_COLUMNS = bytes(range(1, 6))
 """First bytes of the keys that hold state; all others are blocks and what proves them."""
+SAFETY_FILE = "votes"
+_RECORD_MARKER = b"\xf5VOT"
 BOUNDARIES = (
     *(f"{side} {effect}" for effect in ("write", "sync", "rename") for side in ("before", "after")),
     *("before commit", "after commit", "before send"),
@@ -69,6 +72,10 @@ class Disk:
         """Bytes that still fit; None while nothing runs short."""
         self.failed = False
         """Whether a write was refused since the process started."""
+        self.sync_fails = False
+        """Whether the next sync gives an I/O error."""
+        self.rot_found = False
+        """Whether the process read something that is not what was written."""
         self._replaced: dict[str, _File] = {}
         """What unsynced renames replaced."""
 
@@ -116,6 +123,30 @@ class Disk:
     def restarted(self) -> None:
         """Another process begins, and somebody has made space."""
         self.failed, self.space, self.fuse.left = False, None, 0
+        self.sync_fails = False
+
+    def sync_error(self) -> bool:
+        """Whether this sync fails; the process must not go on after it."""
+        if self.sync_fails:
+            self.failed, self.sync_fails = True, False
+            self.faults["sync error"] += 1
+        return self.failed
+
+    def middle_of_safety_file(self) -> int:
+        """So many of its first bytes are before a whole record: a bit that flips there shows.
+
+        The last record may be torn, so it is the last but one that counts.
+        """
+        data = self.files[SAFETY_FILE].data
+        return max(0, data.rfind(_RECORD_MARKER, 0, max(0, data.rfind(_RECORD_MARKER))))
+
+    def flip(self, name: str, place: int, bit: int) -> None:
+        """Bit rot."""
+        self.files[name].data[place] ^= 1 << bit
+
+    def put(self, name: str, data: bytes) -> None:
+        """Other content, as somebody with a backup or a broken disk would leave it."""
+        self.files[name] = _File(bytearray(data), len(data))
 
 
 @dataclass(frozen=True)
@@ -203,6 +234,8 @@ class DiskSystem:
         """What was written to a file survives."""
         disk, file = self._file(descriptor)
         disk.fuse.burn("before sync")
+        if disk.sync_error():
+            raise OSError(errno.EIO, "Input/output error")
         file.synced, file.cut = len(file.data), b""
         disk.fuse.burn("after sync")
 
@@ -244,11 +277,29 @@ def simulated_disks(rewrite_bytes: int) -> Iterator[None]:
 
 
 class DiskStorage(MemoryStorage):
-    """The ledger database of a disk: a batch is there as a whole or not at all (L1)."""
+    """The ledger database of a disk: a batch is there as a whole or not at all (L1).
 
-    def __init__(self, disk: Disk) -> None:
+    It may rot; the production checksums must find that out whenever it is read (L2).
+    """
+
+    def __init__(self, disk: Disk, sealed: Mapping[bytes, bytes] | None = None) -> None:
+        """``sealed`` is what a backup holds."""
         super().__init__()
         self._disk = disk
+        self._sealed.update(sealed or {})
+        self.rotten: set[bytes] = set()
+        """Keys whose bytes are not those that were written."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Raises Violation where rot passes for a value."""
+        try:
+            value = super().get(key)
+        except StorageCorrupt:
+            self._disk.rot_found = True
+            raise
+        if key in self.rotten:
+            raise Violation("L2", f"a damaged value in column {key[0]} is believed")
+        return value
 
     def write(self, batch: Sequence[Put]) -> None:
         """Raises StorageWriteFailed where the batch does not fit, StoragePoisoned after that."""
@@ -259,12 +310,48 @@ class DiskStorage(MemoryStorage):
         if self._disk.take(size) < size:
             raise StorageWriteFailed("simulated disk", "No space left on device")
         super().write(batch)
+        self.rotten -= {put.key for put in batch}
         self._disk.fuse.burn("after commit")
 
-    def state_digest(self) -> bytes:
-        """Of an ordered dump of all state columns, past the store's caches."""
+    def copy(self) -> dict[bytes, bytes]:
+        """A backup."""
+        return dict(self._sealed)
+
+    def rot(self, random: Random) -> bool:
+        """One bit of one stored value flips, if there is any."""
+        if not self._sealed:
+            return False
+        key = self._any_key(random)
+        data = bytearray(self._sealed[key])
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        self._sealed[key] = bytes(data)
+        self.rotten.add(key)
+        return True
+
+    def misdirect(self, random: Random) -> bool:
+        """What was written for one key lies under another; whether that changes anything."""
+        if not self._sealed:
+            return False
+        key, other = self._any_key(random), self._any_key(random)
+        if self._sealed[key] == self._sealed[other]:
+            return False
+        self._sealed[key] = self._sealed[other]
+        self.rotten.add(key)
+        return True
+
+    def _any_key(self, random: Random) -> bytes:
+        # Among the keys of a first byte that is drawn: there are few blocks and many values.
+        first = random.choice(sorted({key[0] for key in self._sealed}))
+        keys = sorted(key for key in self._sealed if key[0] == first)
+        # The newest block is read again soon: when the process starts, and by those behind.
+        return keys[-1] if random.random() < 0.5 else random.choice(keys)
+
+    def state_digest(self) -> bytes | None:
+        """Of an ordered dump of all state columns, past the store's caches; None if it rots."""
+        if self.rotten:
+            return None
         digest = sha256()
-        for key in sorted(key for key in self._values if key[0] in STATE_COLUMNS):
-            value = self._values[key]
+        for key in sorted(key for key in self._sealed if key[0] in STATE_COLUMNS):
+            value = self._sealed[key]
             digest.update(b"%d %d " % (len(key), len(value)) + key + value)
         return digest.digest()

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ledger.consensus.messages import Message
+from ledger.consensus.messages import Commit, Message, ViewChange
 from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
 from ledger.light.trust import TrustedChain, advance, trust_genesis
@@ -16,15 +16,8 @@ from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.storage.ledger_store import LedgerStore
 from tests.simulation.byzantine import SignatureLog
 from tests.simulation.disk import DiskStorage
+from tests.simulation.violation import Violation
 from tests.vectors import fixed
-
-
-class Violation(Exception):
-    """A property of the protocol does not hold; the first argument is its id."""
-
-    def __init__(self, property_id: str, what: str) -> None:
-        self.property_id = property_id
-        super().__init__(f"{property_id}: {what}")
 
 
 class PromiseJudge(SignatureLog):
@@ -32,8 +25,14 @@ class PromiseJudge(SignatureLog):
 
     def __init__(self, byzantine: Collection[int]) -> None:
         super().__init__()
-        self._byzantine = byzantine
+        self._faulty = set(byzantine)
         self._known: set[tuple[int, bytes]] = set()
+        self._committed: dict[tuple[int, Height], View] = {}
+        """Highest view in which a signer sent a COMMIT at a height."""
+
+    def forgets(self, signer: int) -> None:
+        """Its memory of votes is lost: it answers for nothing any more."""
+        self._faulty.add(signer)
 
     def sent(self, signer: int, frame: bytes) -> None:
         """A correct validator's driver handed this frame to its links."""
@@ -42,13 +41,27 @@ class PromiseJudge(SignatureLog):
             self.saw(frame)
 
     def _note(self, kind: str, message: Message, content: bytes) -> None:
-        if message.signer in self._byzantine:
+        if message.signer in self._faulty:
             return  # a correct validator may pass on what a liar signed
         super()._note(kind, message, content)
         place = (kind, message.signer, message.height, message.view)
         if len(self._digests[place]) > 1:
             raise Violation("I9", "{} of validator {} at ({}, {}) was signed twice".format(*place))
         self.highest_views[message.signer] = max(self.highest_views[message.signer], message.view)
+        if isinstance(message, Commit):
+            at = (message.signer, message.height)
+            self._committed[at] = max(self._committed.get(at, View(0)), message.view)
+        elif isinstance(message, ViewChange):
+            self._check_view_change(message)
+
+    def _check_view_change(self, message: ViewChange) -> None:
+        """Whoever sent a COMMIT says in each later view-change of the height what it prepared."""
+        committed = self._committed.get((message.signer, message.height))
+        if committed is None or committed >= message.view:
+            return
+        if message.prepared is None or message.prepared.view < committed:
+            what = f"validator {message.signer} left view {committed} at {message.height}"
+            raise Violation("SAFE-1", f"{what} and does not say what it prepared")
 
 
 class ChainJudge:
@@ -106,6 +119,8 @@ class ChainJudge:
     def check_state(self, index: int, store: LedgerStore, storage: DiskStorage) -> None:
         """EXEC-1: after one height all nodes hold the same state, byte for byte."""
         digest = storage.state_digest()
+        if digest is None:
+            return  # its operator will replace it
         if self._states.setdefault(store.height, digest) != digest:
             raise Violation("EXEC-1", f"validator {index} has another state at {store.height}")
 
@@ -116,6 +131,10 @@ class ChainJudge:
         # A crash after the batch and before the clients were told: they are told by asking.
         self._acknowledged[index] = store.height
         self.check_state(index, store, storage)
+
+    def forgotten(self, index: int) -> None:
+        """The disk of ``index`` was lost or turned back."""
+        self._acknowledged[index] = 0
 
     def check_complete(self, stores: Mapping[int, LedgerStore]) -> None:
         """SAFE-3 and exactly-once: every transaction of the chain is at its place everywhere."""

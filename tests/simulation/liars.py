@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -16,13 +17,16 @@ from ledger.consensus.messages import (
     ViewChange,
     view_change_digest,
 )
-from ledger.primitives import Height, TimestampMs, View
+from ledger.errors import PeerFault
+from ledger.merkle.log_tree import leaf_hash, root_of
+from ledger.primitives import Height, Signature, TimestampMs, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
-from nodes.frames import Channel, frame, split_frame
+from ledger.types.transaction import sign_transaction
+from nodes.frames import Channel, encode_transactions, frame, split_frame
 from tests.simulation import byzantine
 from tests.simulation.byzantine import consensus_message, framed
-from tests.simulation.cluster import Cluster
+from tests.simulation.cluster import Cluster, gateway_signer
 from tests.vectors import fixed
 
 KEPT_FRAMES = 200
@@ -36,28 +40,52 @@ class Liar:
     def __init__(
         self,
         cluster: Cluster,
-        index: int,
+        node: int,
         behaviours: Iterable[str],
         random: Random,
         faults: Counter[str],
     ) -> None:
         known: dict[str, Callable[[int, bytes], list[bytes] | None]] = {
             "equivocate": self._equivocate,
-            "vote twice": self._vote_twice,
-            "withhold": self._withhold,
             "forge blocks": self._forge_blocks,
             "forge certificate": self._forge_certificate,
-            "lie in view change": self._lie_in_view_change,
             "forge new view": self._forge_new_view,
             "false status": self._false_status,
+            "heights rise and fall": self._heights_rise_and_fall,
+            "huge views": self._huge_views,
+            "invalid transactions": self._invalid_transactions,
+            "lie in view change": self._lie_in_view_change,
+            "old certificates": self._old_certificates,
+            "old view changes": self._old_view_changes,
+            "partial catch-up": self._partial_catch_up,
             "replay": self._replay,
+            "send to some": self._send_to_some,
+            "slow primary": self._slow_primary,
+            "spam": self._spam,
+            "vote ahead": self._vote_ahead,
+            "vote twice": self._vote_twice,
+            "withhold": self._withhold,
+            "wrong roots": self._wrong_roots,
+            "wrong times": self._wrong_times,
         }
-        self._cluster, self._index, self._random, self._faults = cluster, index, random, faults
+        self._cluster, self._node, self._random, self._faults = cluster, node, random, faults
+        self._index = cluster.nodes[node].index
         self._lies = [(name, known[name]) for name in behaviours if name in known]
         self._deaf_to = {i for i in range(len(cluster.nodes)) if random.random() < 0.4}
         self._frames: list[bytes] = []
+        self._view_changes: list[bytes] = []
+        """Of anybody, and NEW-VIEWs."""
         self._blocks: list[Block] = []
         self._decoded: tuple[bytes, Message | None] = (b"", None)
+
+    def hears(self, data: bytes) -> None:
+        """What others send is of use to a liar, too."""
+        with suppress(PeerFault):
+            message = self._message(data)
+            if isinstance(message, ViewChange | NewView):
+                self._view_changes.append(data)
+                del self._view_changes[:-KEPT_FRAMES]
+            self._learn(message)
 
     def __call__(self, receiver: int, frame: bytes) -> Iterable[bytes]:
         """What leaves instead of ``frame``; the first behaviour that has something to say."""
@@ -80,7 +108,11 @@ class Liar:
             return
         self._frames.append(data)
         del self._frames[:-KEPT_FRAMES]
-        block = message.block if isinstance(message, PrePrepare) else None
+        self._learn(message)
+
+    def _learn(self, message: Message | None) -> None:
+        proposal = message.proposal if isinstance(message, NewView) else message
+        block = proposal.block if isinstance(proposal, PrePrepare) else None
         if block is not None and block not in self._blocks:
             self._blocks += [block, self._variant(block)]
             del self._blocks[:-KEPT_BLOCKS]
@@ -88,7 +120,7 @@ class Liar:
     def _variant(self, block: Block) -> Block:
         """Another block of the height: valid, with another time, or with a false result."""
         if self._random.random() < 0.3:
-            return byzantine.with_state_root(block, fixed.named_hash("false"))
+            return _false_result(block)
         later = TimestampMs(block.header.time_ms + 1)
         return Block(replace(block.header, time_ms=later), block.transactions)
 
@@ -171,6 +203,136 @@ class Liar:
         if not self._frames or self._random.random() < 0.7:
             return None
         return [data, *self._random.choices(self._frames, k=2)]
+
+    # -- timing and choice ----------------------------------------------------------------------
+
+    def _slow_primary(self, receiver: int, data: bytes) -> list[bytes] | None:
+        if not isinstance(self._message(data), PrePrepare | NewView):
+            return None
+        timeout = self._cluster.genesis.parameters.progress_timeout_ms
+        held = max(0, timeout - self._random.randint(1, 100))
+        self._cluster.later(held, self._node, receiver, data)
+        return []
+
+    def _send_to_some(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        hidden = message is not None and (receiver + message.height + message.view) % 2
+        return [] if hidden else None
+
+    def _spam(self, receiver: int, data: bytes) -> list[bytes] | None:
+        if data[0] != Channel.STATUS or self._random.random() < 0.7:
+            return None
+        sent = [self._cluster.registration(self._index).encoded for _ in range(5)]
+        return [data, frame(Channel.TRANSACTIONS, encode_transactions(sent))]
+
+    # -- proposals and votes --------------------------------------------------------------------
+
+    def _propose(self, message: PrePrepare, block: Block) -> list[bytes]:
+        return [framed(byzantine.pre_prepare(self._cluster, self._index, block, message.view))]
+
+    def _invalid_transactions(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        if not isinstance(message, PrePrepare):
+            return None
+        good = self._cluster.registration(self._index)
+        body = replace(good.body, valid_until=Height(0))
+        expired = sign_transaction(body, gateway_signer(self._index)).encoded
+        unsigned = replace(good, signature=Signature(bytes(Signature.SIZE))).encoded
+        old = self._random.choice(self._blocks).transactions[:1]
+        bad = self._random.choice(((expired,), (unsigned,), (b"no transaction",), old))
+        transactions = (*message.block.transactions, *bad)
+        root = root_of([leaf_hash(item) for item in transactions])
+        header = replace(
+            message.block.header,
+            transaction_count=len(transactions),
+            transaction_root=root,
+        )
+        return self._propose(message, Block(header, transactions))
+
+    def _wrong_times(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        if not isinstance(message, PrePrepare):
+            return None
+        ms = self._random.choice((0, message.block.header.time_ms + 3_600_000))
+        header = replace(message.block.header, time_ms=TimestampMs(ms))
+        return self._propose(message, Block(header, message.block.transactions))
+
+    def _wrong_roots(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        if isinstance(message, PrePrepare):
+            return self._propose(message, _false_result(message.block))
+        return self._votes(message, [_false_result(b) for b in self._blocks_at(message)])
+
+    def _vote_ahead(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        blocks = [
+            Block(replace(b.header, height=Height(b.header.height + 1), parent=b.hash), ())
+            for b in self._blocks_at(message)
+        ]
+        votes = self._votes(message, blocks)
+        return None if votes is None else [*votes, data]
+
+    def _blocks_at(self, message: Message | None) -> list[Block]:
+        return [b for b in self._blocks if message and b.header.height == message.height]
+
+    def _votes(self, message: Message | None, blocks: list[Block]) -> list[bytes] | None:
+        if not blocks or not isinstance(message, Prepare | Commit):
+            return None
+        vote = byzantine.prepare if isinstance(message, Prepare) else byzantine.commit
+        return [framed(vote(self._cluster, self._index, b, message.view)) for b in blocks]
+
+    # -- views, heights and what is old -----------------------------------------------------------
+
+    def _huge_views(self, receiver: int, data: bytes) -> list[bytes] | None:
+        driver = self._cluster.nodes[self._node].driver
+        if data[0] != Channel.STATUS or driver is None or self._random.random() < 0.5:
+            return None
+        replica = driver.replica
+        view = View(self._random.choice((replica.view + 1, replica.view + 9, 2**40, 2**63)))
+        certificate = replica.last_certificate
+        unsigned = ViewChange(
+            replica.height, view, certificate, None, self._index, Signature(bytes(Signature.SIZE))
+        )
+        digest = view_change_digest(self._cluster.genesis.chain_id, unsigned.content())
+        signature = fixed.validator_signer(self._index).sign(digest)
+        status = Status(Height(replica.height - 1), view, self._random.random() < 0.5)
+        change = framed(replace(unsigned, signature=signature))
+        return [frame(Channel.STATUS, status.encode()), change]
+
+    def _heights_rise_and_fall(self, receiver: int, data: bytes) -> list[bytes] | None:
+        if data[0] != Channel.STATUS:
+            return None
+        true = Status.decode(split_frame(data)[1])
+        height = max(0, true.height + self._random.choice((-9, -1, 1, 9, 1_000)))
+        return [frame(Channel.STATUS, replace(true, height=Height(height)).encode())]
+
+    def _old_certificates(self, receiver: int, data: bytes) -> list[bytes] | None:
+        store = self._cluster.nodes[self._node].store
+        if data[0] != Channel.STATUS or store is None or store.height == 0:
+            return None
+        certificate = store.certificate(self._random.randint(1, store.height))
+        if certificate is None:
+            return None
+        if self._random.random() < 0.3:
+            certificate = replace(certificate, view=View(certificate.view + 1))
+        return [data, frame(Channel.CERTIFICATE, certificate.encode())]
+
+    def _old_view_changes(self, receiver: int, data: bytes) -> list[bytes] | None:
+        if data[0] != Channel.STATUS or not self._view_changes:
+            return None
+        return [data, *self._random.choices(self._view_changes, k=2)]
+
+    def _partial_catch_up(self, receiver: int, data: bytes) -> list[bytes] | None:
+        if data[0] != Channel.BLOCKS:
+            return None
+        blocks = list(catchup.decode_blocks(split_frame(data)[1]))
+        parts = ([], blocks[: len(blocks) // 2], blocks[1:], blocks[::-1], blocks + blocks[-1:])
+        part = self._random.choice(parts)[: catchup.BLOCKS_PER_REQUEST]
+        return [frame(Channel.BLOCKS, catchup.encode_blocks(part))]
+
+
+def _false_result(block: Block) -> Block:
+    return byzantine.with_state_root(block, fixed.named_hash("false"))
 
 
 def damaged(data: bytes, random: Random) -> bytes:

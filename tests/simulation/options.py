@@ -9,15 +9,27 @@ SIZES = (4, 5, 6, 7, 10)
 PROFILES = ("all", "network", "crashes", "byzantine")
 BEHAVIOURS = (
     "equivocate",
-    "vote twice",
-    "withhold",
     "forge blocks",
     "forge certificate",
-    "lie in view change",
     "forge new view",
     "false status",
+    "heights rise and fall",
+    "huge views",
+    "invalid transactions",
+    "lie in view change",
+    "old certificates",
+    "old view changes",
+    "partial catch-up",
     "replay",
+    "send to some",
+    "slow primary",
+    "spam",
     "twin",
+    "vote ahead",
+    "vote twice",
+    "withhold",
+    "wrong roots",
+    "wrong times",
 )
 REAL_SIGNATURES_EVERY = 16
 
@@ -41,7 +53,11 @@ class Options:
     corrupt: int
     truncate: int
     skews_ms: tuple[int, ...]
+    drifts: tuple[int, ...]
+    """By how many per mille each node's timers run fast."""
     liars: tuple[tuple[int, tuple[str, ...]], ...]
+    losers: tuple[int, ...]
+    """Members whose disks may lose what was synced; with the liars at most f."""
     crashes: bool
     partitions: bool
     rewrite_bytes: int
@@ -72,6 +88,8 @@ def draw(seed: int, profile: str = "all") -> Options:
             ("truncate", 40),
         )
     }  # fmt: skip
+    liars = _liars(random, n) if profile in ("all", "byzantine") else ()
+    losers = _losers(random, n, liars) if crashes else ()
     return Options(
         seed=seed,
         profile=profile,
@@ -83,12 +101,23 @@ def draw(seed: int, profile: str = "all") -> Options:
         delay_ms=random.choice((2, 10, 60)),
         **rates,
         skews_ms=tuple(random.randint(-2_000, 2_000) for _ in range(n)),
-        liars=_liars(random, n) if profile in ("all", "byzantine") else (),
+        drifts=tuple(random.choice((0, 0, -5, 5)) for _ in range(n)),
+        liars=liars,
+        losers=losers,
         crashes=crashes and random.random() < 0.8,
         partitions=profile != "crashes" and random.random() < 0.7,
         rewrite_bytes=random.choice((1_024, 4_096, 4 * 1024 * 1024)),
         real_signatures=seed % REAL_SIGNATURES_EVERY == 0,
     )
+
+
+def _losers(
+    random: Random, n: int, liars: tuple[tuple[int, tuple[str, ...]], ...]
+) -> tuple[int, ...]:
+    """Some members that do not lie."""
+    others = [index for index in range(n) if index not in dict(liars)]
+    count = random.choice((0, 1, 1)) * (faults_tolerated(n) - len(liars))
+    return tuple(sorted(random.sample(others, count)))
 
 
 def _liars(random: Random, n: int) -> tuple[tuple[int, tuple[str, ...]], ...]:

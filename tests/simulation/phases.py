@@ -4,16 +4,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import cast
 
-from tests.simulation.disk import BOUNDARIES, DiskStorage, simulated_disks
+from ledger.primitives import Hash32, Height
+from ledger.quorum import faults_tolerated
+from ledger.types.certificate import CertifiedHeader
+from tests.simulation.audits import audit, check_memory
+from tests.simulation.disk import BOUNDARIES, simulated_disks
 from tests.simulation.fast_signatures import fast_signatures
-from tests.simulation.judges import Violation
 from tests.simulation.options import Options
 from tests.simulation.swarm import Swarm
+from tests.simulation.violation import Violation
 
 PATIENCE_TIMEOUTS = 600
 """Simulated time for the liveness phase, in progress timeouts; views may back off to 64 each."""
+QUIET_BLOCKS = 20
+"""While these are made after all faults have ended, no view may change."""
+QUIET_PATIENCE_TIMEOUTS = 20
 JUMPS_MS = (-86_400_000, -60_000, 60_000, 86_400_000)
 FULL_DISK_BYTES = 20_000
 """A disk that runs full has less space left than this."""
@@ -49,7 +55,7 @@ def run_seed(options: Options) -> Outcome:
             options,
             violation,
             swarm.faults,
-            max(store.height for store in stores),
+            max((store.height for store in stores), default=0),
             sum(swarm.nodes[i].trace.count("view_change") for i in swarm.honest()),
             swarm.light.refused,
             swarm.trace.hexdigest(),
@@ -68,8 +74,12 @@ class _Trouble:
         if options.crashes:
             self._actions += [self._crash, self._restart, self._fill, *[self._fuse] * 4]
             self._actions += [self._restart_all, self._pause, self._jump]
+            self._actions += [self._break_sync, self._crash_again]
+        if options.losers:
+            self._actions += [swarm.losses.strike] * 4
         if options.partitions:
-            self._actions += [self._partition, self._one_way, self._heal, self._clog]
+            self._actions += [self._partition, self._one_way, self._ring, self._heal]
+            self._actions += [self._clog, self._swizzle, self._slow_links]
 
     def run(self) -> None:
         """All steps."""
@@ -79,6 +89,7 @@ class _Trouble:
             self.random.choice(self._actions)()
             self._work()
             swarm.run(self.random.randint(10, 2 * swarm.options.timeout_ms))
+            check_memory(swarm)
 
     def _work(self) -> None:
         for index in self.random.choices(self.swarm.alive() or [0], k=self.random.randint(0, 3)):
@@ -113,6 +124,25 @@ class _Trouble:
             if self.swarm.nodes[index].driver is None and self.random.random() < 0.8:
                 self.swarm.note("restart")
                 self.swarm.start(index)
+
+    def _crash_again(self) -> None:
+        """A crash, and another one while the process is still finding its way back."""
+        alive = self.swarm.alive()
+        if not alive:
+            return
+        index = self.random.choice(alive)
+        self.swarm.kill(index)
+        self.swarm.start(index)
+        self.swarm.run(self.random.randint(0, 20))
+        if self.swarm.nodes[index].driver is not None:
+            self.swarm.note("crash after restart")
+            self.swarm.kill(index)
+            self.swarm.start(index)
+
+    def _break_sync(self) -> None:
+        alive = self.swarm.alive()
+        if alive:
+            self.swarm.disks[self.random.choice(alive)].sync_fails = True
 
     def _restart_all(self) -> None:
         self.swarm.note("restart of all")
@@ -152,8 +182,33 @@ class _Trouble:
         share = self.random.random() / 2
         self.swarm.blocked = {pair for pair in self._pairs() if self.random.random() < share}
 
+    def _ring(self) -> None:
+        """Everyone hears its two neighbours only."""
+        self.swarm.note("ring partition")
+        size = len(self.swarm.nodes)
+        near = {1, size - 1}
+        self.swarm.blocked = {(a, b) for a, b in self._pairs() if (a - b) % size not in near}
+
     def _heal(self) -> None:
-        self.swarm.blocked = set()
+        self.swarm.blocked, self.swarm.slow = set(), {}
+
+    def _slow_links(self) -> None:
+        longest = self.swarm.options.timeout_ms
+        for pair in self._pairs():
+            if self.random.random() < 0.2:
+                self.swarm.slow[pair] = self.random.randint(1, longest)
+
+    def _swizzle(self) -> None:
+        """Some nodes are clogged one after another, and set free in another order."""
+        self.swarm.note("swizzle clog")
+        places = range(len(self.swarm.nodes))
+        chosen = self.random.sample(places, self.random.randint(1, len(places)))
+        for until in (self.swarm.clock.now_ms + 60_000, 0):
+            for index in self.random.sample(chosen, len(chosen)):
+                for pair in self._pairs():
+                    if index in pair:
+                        self.swarm.clogged[pair] = until
+                self.swarm.run(self.random.randint(1, self.swarm.options.timeout_ms // 2))
 
     def _clog(self) -> None:
         self.swarm.note("clog")
@@ -167,44 +222,96 @@ def look(swarm: Swarm, index: int) -> None:
     """The light client follows what node ``index`` has."""
     store = swarm.nodes[index].store
     if swarm.nodes[index].driver is not None and store is not None and store.height:
-        swarm.light.asks(store.certified_header(store.height), swarm.options.byzantine)
+        answers: list[CertifiedHeader] = []
+        swarm._turn_of(index, lambda: answers.append(store.certified_header(store.height)))
+        for answer in answers:
+            swarm.light.asks(answer, swarm.faulty())
 
 
 def _calm(swarm: Swarm) -> None:
     """The liveness phase: LIVE-1 for a core of at least q correct nodes; others may stay dead."""
-    options, random = swarm.options, swarm.random
-    swarm.calm, swarm.blocked, swarm.paused = True, set(), {}
-    for node, clock in zip(swarm.nodes, swarm.clocks, strict=True):
-        clock.skew_ms = options.skews_ms[node.index]
-    honest, quorum = swarm.honest(), swarm.genesis.membership.quorum
-    core = sorted(random.sample(honest, random.randint(quorum, len(honest))))
-    for index, disk in enumerate(swarm.disks):
-        disk.space, disk.fuse.left = None, 0
-        if index in core:
-            if swarm.nodes[index].driver is None or disk.failed:
-                swarm.kill(index)
-                swarm.start(index)
-        elif index in honest or random.random() < 0.5:
-            swarm.note("node stays dead")
-            swarm.kill(index)
+    core = _heal_all(swarm)
     waiting = [
         sent
         for sent in swarm.submitted
         if any(swarm.running_at(i)[0].mempool.get(sent.id) is not None for i in core)
     ]
     waiting += [swarm.client(index) for index in core]
-    wanted = {sent.id for sent in waiting}
+    _commits(swarm, core, {sent.id for sent in waiting})
+    _stays_calm(swarm, core)
+    for index in core:
+        swarm.chain.check_state(index, swarm.running_at(index)[1], swarm.storage(index))
+        look(swarm, index)
+    swarm.chain.check_complete({i: swarm.running_at(i)[1] for i in core})
+    audit(swarm, core)
+
+
+def _heal_all(swarm: Swarm) -> list[int]:
+    """All faults end; a core of correct nodes runs, and no others need to."""
+    options, random = swarm.options, swarm.random
+    swarm.calm, swarm.blocked, swarm.paused = True, set(), {}
+    for node, clock in zip(swarm.nodes, swarm.clocks, strict=True):
+        clock.skew_ms = options.skews_ms[node.index]
+    swarm.losses.replace_rotten()
+    reliable, quorum = swarm.reliable(), swarm.genesis.membership.quorum
+    core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
+    for index, disk in enumerate(swarm.disks):
+        disk.space, disk.fuse.left, disk.sync_fails = None, 0, False
+        if index in core:
+            if swarm.nodes[index].driver is None or disk.failed:
+                swarm.kill(index)
+                swarm.start(index)
+        elif index in reliable or random.random() < 0.5:
+            swarm.note("node stays dead")
+            swarm.kill(index)
+    return core
+
+
+def _commits(swarm: Swarm, core: list[int], wanted: set[Hash32]) -> None:
+    """LIVE-1: all of ``wanted`` is committed by the whole core."""
 
     def done() -> bool:
         heights = {swarm.running_at(i)[1].height for i in core}
         return len(heights) == 1 and wanted <= swarm.chain.where.keys()
 
-    if not swarm.run(PATIENCE_TIMEOUTS * options.timeout_ms, done):
+    if not swarm.run(PATIENCE_TIMEOUTS * swarm.options.timeout_ms, done):
         missing = len(wanted - swarm.chain.where.keys())
         heights = [swarm.running_at(i)[1].height for i in core]
         raise Violation("LIVE-1", f"{missing} transactions wait in core {core} at {heights}")
+
+
+def _stays_calm(swarm: Swarm, core: list[int]) -> None:
+    """LIVE-1: once a quorum of the core is in one view, it stays there while primaries are correct.
+
+    A node that left a view alone has promised not to vote in it any more, and stays ahead of the
+    others until they leave, too. While a liar votes in its place, that need not be soon.
+    """
+    patience = QUIET_PATIENCE_TIMEOUTS * swarm.options.timeout_ms
+    quorum = swarm.genesis.membership.quorum
+    settled = swarm.run(patience, lambda: len(_together(swarm, core)) >= quorum)
+    together = _together(swarm, core)
+    f = faults_tolerated(swarm.options.n)
+    if len(core) - len(together) > f:
+        views = {i: swarm.running_at(i)[0].replica.view for i in core}
+        raise Violation("LIVE-1", f"more than f of the core are apart: {views}")
+    replica = swarm.running_at(together[0])[0].replica
+    view, rotation = replica.view, swarm.options.rotation
+    ahead = range(replica.height, replica.height + QUIET_BLOCKS + 1)
+    primaries = {swarm.genesis.membership.primary(Height(h), view, rotation) for h in ahead}
+    if not settled or not primaries <= {swarm.nodes[i].index for i in together}:
+        return  # a primary that is dead or lies is replaced, as it should be
+    for _ in range(QUIET_BLOCKS):
+        _commits(swarm, core, {swarm.client(swarm.random.choice(core)).id})
+    after = {i: swarm.running_at(i)[0].replica.view for i in together}
+    if set(after.values()) != {view}:
+        raise Violation("LIVE-1", f"view {view} became {after} though nothing fails any more")
+
+
+def _together(swarm: Swarm, core: list[int]) -> list[int]:
+    """The most nodes of the core that have entered the same view."""
+    views: dict[int, list[int]] = {}
     for index in core:
-        storage = cast(DiskStorage, swarm.nodes[index].storage)
-        swarm.chain.check_state(index, swarm.running_at(index)[1], storage)
-        look(swarm, index)
-    swarm.chain.check_complete({i: swarm.running_at(i)[1] for i in core})
+        replica = swarm.running_at(index)[0].replica
+        if replica.entered:
+            views.setdefault(replica.view, []).append(index)
+    return max(views.values(), key=len, default=[])

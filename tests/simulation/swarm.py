@@ -16,13 +16,15 @@ from nodes.driver import Driver, World
 from nodes.frames import Channel, encode_transactions, frame
 from nodes.ports import SafetyStore
 from nodes.storage.ledger_store import LedgerStore
-from nodes.storage.safety_store import FileSafetyStore
+from nodes.storage.safety_store import FileSafetyStore, open_to_vote
 from tests.simulation import cluster
 from tests.simulation.cluster import Cluster, Crash, SimulatedClock, deliver, gateway_signer
-from tests.simulation.disk import Disk, DiskPath, DiskStorage
-from tests.simulation.judges import ChainJudge, LightJudge, PromiseJudge, Violation
+from tests.simulation.disk import SAFETY_FILE, Disk, DiskPath, DiskStorage
+from tests.simulation.judges import ChainJudge, LightJudge, PromiseJudge
 from tests.simulation.liars import Liar, damaged
+from tests.simulation.losses import Losses
 from tests.simulation.options import Options
+from tests.simulation.violation import Violation
 from tests.vectors import fixed
 
 REPLAYABLE_FRAMES = 300
@@ -34,10 +36,16 @@ class NodeClock:
 
     base: SimulatedClock
     skew_ms: int
+    drift: int = 0
+    """Its timers run so many per mille fast; its wall clock is set from outside."""
 
     def monotonic_ms(self) -> int:
-        """Simulated time."""
-        return self.base.monotonic_ms()
+        """Simulated time, as fast as this machine counts it."""
+        return self.base.monotonic_ms() * (1_000 + self.drift) // 1_000
+
+    def true_ms(self, ms: int) -> int:
+        """How long it really takes until this machine has counted ``ms``."""
+        return -(-ms * 1_000 // (1_000 + self.drift))
 
     def wall_ms(self) -> TimestampMs:
         """Off by the skew."""
@@ -63,16 +71,27 @@ class Swarm(Cluster):
         self.disks = [Disk(self.random, self.faults) for _ in self.nodes]
         for node, disk in zip(self.nodes, self.disks, strict=True):
             node.storage, node.safety = DiskStorage(disk), None
-            FileSafetyStore.create(cast(Path, DiskPath(disk, "votes")))
-        self.clocks = [NodeClock(self.clock, options.skews_ms[node.index]) for node in self.nodes]
+            FileSafetyStore.create(cast(Path, DiskPath(disk, SAFETY_FILE)))
+        self.losses = Losses(self, options.losers)
+        self.clocks = [
+            NodeClock(self.clock, options.skews_ms[node.index], options.drifts[node.index])
+            for node in self.nodes
+        ]
+        self.faults["clock skew"] += sum(clock.skew_ms != 0 for clock in self.clocks)
+        self.faults["clock drift"] += sum(clock.drift != 0 for clock in self.clocks)
+        self.liars: dict[int, Liar] = {}
         for index, node in enumerate(self.nodes):
             lies = dict(options.liars).get(node.index)
             if lies is not None:
-                self.lies[index] = Liar(self, node.index, lies, self.random, self.faults)
+                self.liars[index] = Liar(self, index, lies, self.random, self.faults)
+                self.lies[index] = self.liars[index]
         self.judge = self._weather
         self.calm = False
         self.blocked: set[tuple[int, int]] = set()
         self.clogged: dict[tuple[int, int], int] = {}
+        """Until when a link holds frames back."""
+        self.slow: dict[tuple[int, int], int] = {}
+        """How much longer frames take on a link."""
         self.paused: dict[int, int] = {}
         self.submitted: list[SignedTransaction] = []
         self._recent: list[tuple[int, int, bytes]] = []
@@ -84,6 +103,24 @@ class Swarm(Cluster):
     def honest(self) -> list[int]:
         """Nodes of correct members; a twin is none."""
         return [i for i, n in enumerate(self.nodes) if n.index not in self.options.byzantine]
+
+    def reliable(self) -> list[int]:
+        """Correct nodes that still know what they signed."""
+        return [i for i in self.honest() if i not in self.losses.forgetful]
+
+    def faulty(self) -> set[int]:
+        """Places of the members that lie or have forgotten what they signed."""
+        forgetful = {self.nodes[index].index for index in self.losses.forgetful}
+        return forgetful | self.options.byzantine
+
+    def storage(self, index: int) -> DiskStorage:
+        """The ledger database of a node."""
+        return cast(DiskStorage, self.nodes[index].storage)
+
+    def use_storage(self, index: int, storage: DiskStorage) -> None:
+        """Another database is in its place; what clients were told must not be asked of it."""
+        self.nodes[index].storage, self.nodes[index].store = storage, None
+        self.chain.forgotten(index)
 
     def alive(self) -> list[int]:
         """Nodes whose process runs."""
@@ -103,19 +140,28 @@ class Swarm(Cluster):
 
     # -- processes ----------------------------------------------------------------------------
 
+    def _boot(self, index: int) -> None:
+        super()._boot(index)
+        if index in self.reliable():
+            view = self.running_at(index)[0].replica.view
+            if view < self.promises.highest_views[index]:
+                raise Violation("I10", f"validator {index} came back in view {view}")
+
     def world(self, index: int, store: LedgerStore) -> World:
         """Its own clock, its own disk, and the judges in front of its clients."""
         self._views.pop(index, None)
-        safety = FileSafetyStore(cast(Path, DiskPath(self.disks[index], "votes")))
         node = self.nodes[index]
+        path = cast(Path, DiskPath(self.disks[index], SAFETY_FILE))
+        safety = open_to_vote(path, store.height, node.trace)
         if index in self.honest():
-            self.chain.reopened(index, store, cast(DiskStorage, node.storage))
-            if safety.highest_view < self.promises.highest_views[index]:
-                raise Violation("I10", f"validator {index} forgot a view that it voted in")
+            self.losses.check_vote(index, safety is not None)
+            self.chain.reopened(index, store, self.storage(index))
+        if index in self.losses.forgetful:
+            self.promises.forgets(node.index)
         return replace(
             super().world(index, store),
             clock=self.clocks[index],
-            safety=cast(SafetyStore, safety),
+            safety=cast(SafetyStore | None, safety),
             committed=partial(self._committed, index, store),
         )
 
@@ -125,7 +171,7 @@ class Swarm(Cluster):
         node = self.nodes[index]
         node.committed.update(dict.fromkeys(ids, height))
         if index in self.honest():
-            self.chain.committed(index, store, cast(DiskStorage, node.storage), height)
+            self.chain.committed(index, store, self.storage(index), height)
 
     def kill(self, *indexes: int) -> None:
         """Power fails: what was not synced may be gone."""
@@ -135,30 +181,42 @@ class Swarm(Cluster):
             self.disks[index].restarted()
 
     def _turn_of(self, index: int, turn: Callable[[], object]) -> None:
-        node = self.nodes[index]
+        node, disk = self.nodes[index], self.disks[index]
         try:
             turn()
         except Crash:
             self.kill(index)
-            return
         except Violation:
             raise
-        except WorldFault as fault:
-            if not self.disks[index].failed:
-                raise Violation("HALT", f"validator {index}: {fault}") from fault
+        except Exception as error:  # noqa: BLE001  # every end of a process is judged
+            self._ended(index, error)
+        else:
+            if disk.rot_found:
+                raise Violation("HALT", f"validator {index} read rot and goes on")
+            if node.driver is not None and index in self.reliable():
+                view = node.driver.replica.view
+                if view < self._views.get(index, 0):
+                    raise Violation("I10", f"the view of validator {index} fell to {view}")
+                self._views[index] = view
+
+    def _ended(self, index: int, error: Exception) -> None:
+        """A process ended by itself: because of its disk, or because it may do as it likes."""
+        disk = self.disks[index]
+        if disk.rot_found and isinstance(error, WorldFault):
+            self.note("rot found")
+            self.losses.move_aside(index)
+            if self.calm:
+                self.start(index)
+        elif (disk.failed and isinstance(error, WorldFault)) or self._may_guess(index):
             self.kill(index)
-            return
-        except Exception as error:
-            if node.index in self.options.byzantine:
-                self.kill(index)
-                return
+        else:
             what = f"validator {index}: {type(error).__name__}: {error}"
             raise Violation("HALT", what) from error
-        if node.driver is not None and node.index not in self.options.byzantine:
-            view = node.driver.replica.view
-            if view < self._views.get(index, 0):
-                raise Violation("I10", f"the view of validator {index} fell to {view}")
-            self._views[index] = view
+
+    def _may_guess(self, index: int) -> bool:
+        """Whether this node may end for no reason: it lies, or votes without its memory."""
+        lies = self.nodes[index].index in self.options.byzantine
+        return lies or index in self.losses.forgetful - self.losses.must_observe
 
     # -- network ------------------------------------------------------------------------------
 
@@ -199,6 +257,9 @@ class Swarm(Cluster):
         delay = self.random.randint(1, self.options.delay_ms)
         if self.calm:
             return delay
+        if (sender, receiver) in self.slow:
+            self.faults["slow link"] += 1
+            delay += self.slow[sender, receiver]
         if self._happens(self.options.loss, "loss"):
             return None
         if self._happens(self.options.reorder, "reorder"):
@@ -214,7 +275,8 @@ class Swarm(Cluster):
         now = self.clock.now_ms
         for index, node in enumerate(self.nodes):
             if node.driver is not None:
-                yield max(now + node.driver.idle_ms(), self.paused.get(index, 0))
+                idle = self.clocks[index].true_ms(node.driver.idle_ms())
+                yield max(now + idle, self.paused.get(index, 0))
         if self._frames:
             yield self._frames[0][0]
 
@@ -227,6 +289,8 @@ class Swarm(Cluster):
             if woken > now:
                 heappush(self._frames, (woken, number, sender, receiver, data))
             elif driver is not None:
+                if receiver in self.liars:
+                    self.liars[receiver].hears(data)
                 self.trace.update(b"%d %d %d %d " % (now, sender, receiver, len(data)) + data)
                 self._turn_of(receiver, partial(deliver, driver, fixed.hospital(member), data))
         for index, node in enumerate(self.nodes):
