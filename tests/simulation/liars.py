@@ -293,7 +293,8 @@ class Liar:
         unsigned = ViewChange(
             replica.height, view, certificate, None, self._index, Signature(bytes(Signature.SIZE))
         )
-        digest = view_change_digest(self._cluster.genesis.chain_id, unsigned.content())
+        genesis = self._cluster.genesis
+        digest = view_change_digest(genesis.chain_id, genesis.membership.hash, unsigned)
         signature = fixed.validator_signer(self._index).sign(digest)
         status = Status(Height(replica.height - 1), view, self._random.random() < 0.5)
         change = framed(replace(unsigned, signature=signature))
