@@ -24,6 +24,9 @@ class NoLinks:
     def broadcast(self, frame: bytes, priority: bool = False) -> None:
         """Loses it."""
 
+    def set_peers(self, members: object) -> None:
+        """Has none all the same."""
+
 
 class RottenStorage(MemoryStorage):
     """Storage whose stored bytes a test may change."""

@@ -99,9 +99,9 @@ def replay(genesis: Genesis, store: LedgerStore, storage: DiskStorage) -> None:
 
 
 def _check_accusations(swarm: Swarm) -> None:
-    faulty = swarm.faulty()
+    faulty = {fixed.hospital(place) for place in swarm.faulty()}
     for index in swarm.honest():
         for event, fields in swarm.nodes[index].trace.events:
-            if event == "equivocation" and fields["validator"] not in faulty:
-                what = f"validator {index} accuses validator {fields['validator']}"
+            if event == "equivocation" and fields["member"] not in faulty:
+                what = f"validator {index} accuses {fields['member']}"
                 raise Violation("I9", f"{what} of equivocation")
