@@ -74,7 +74,8 @@ class Attacker:
         """Correctly signed; none has the certificate that it needs."""
         for view in count(1):
             bare = ViewChange(Height(2**40), View(view), None, None, self.index, BAD)
-            digest = view_change_digest(self.genesis.chain_id, bare.content())
+            members = self.genesis.membership.hash
+            digest = view_change_digest(self.genesis.chain_id, members, bare)
             yield self._message(
                 ViewChange(bare.height, bare.view, None, None, self.index, self._sign(digest))
             )
