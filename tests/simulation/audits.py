@@ -1,16 +1,19 @@
 """What is checked of whole nodes: their memory now and then, their chains at the end."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 from contracts.registry import Registry
 from ledger.consensus.phases import BODIES_MAX
 from ledger.consensus.replica import NEXT_HEIGHT_MESSAGES_MAX
 from ledger.consensus.votes import VIEWS_PER_SIGNER
+from ledger.crypto.keys import PublicKey
 from ledger.limits import MEMPOOL_BYTES_MAX, MEMPOOL_TRANSACTIONS_MAX
 from ledger.types.certificate import CertifiedHeader, commit_digest
+from ledger.types.evidence import Evidence, evidence_key
 from ledger.types.genesis import Genesis
+from ledger.types.membership import Membership
 from nodes.chain import RESULTS_MAX, Chain
 from nodes.driver import Driver
 from nodes.storage.ledger_store import LedgerStore
@@ -19,6 +22,10 @@ from tests.simulation.disk import Disk, DiskStorage
 from tests.simulation.swarm import Swarm
 from tests.simulation.violation import Violation
 from tests.vectors import fixed
+from tests.vectors.fixed import FixedSigner
+
+Keys = Mapping[PublicKey, FixedSigner]
+"""All consensus keys that there ever were."""
 
 
 def check_memory(swarm: Swarm) -> None:
@@ -56,30 +63,33 @@ def audit(swarm: Swarm, core: list[int]) -> None:
         if swarm.storage(index).rotten or store.height == 0:
             continue
         newest = store.certified_header(store.height)
-        check_certificate(swarm.genesis, newest, f"validator {index}")
+        check_certificate(swarm.genesis, newest, swarm.chain.voting[store.height], swarm.keys())
         if newest.header.hash != swarm.chain.blocks[store.height]:
             raise Violation("SAFE-1", f"validator {index} ends with another block {store.height}")
-    replay(swarm.genesis, stores[core[0]], swarm.storage(core[0]))
-    _check_accusations(swarm)
+    replay(swarm.genesis, stores[core[0]], swarm.storage(core[0]), swarm.keys())
+    _check_accusations(swarm, core)
 
 
-def check_certificate(genesis: Genesis, certified: CertifiedHeader, whose: str) -> None:
+def check_certificate(
+    genesis: Genesis, certified: CertifiedHeader, voting: Membership, keys: Keys
+) -> None:
     """I6, by counting here and by signing again: signatures are deterministic."""
     header, certificate = certified.header, certified.certificate
-    n = len(genesis.membership.validators)
+    n = len(voting.validators)
     quorum = (n + (n - 1) // 3) // 2 + 1
     digest = commit_digest(genesis.chain_id, header.height, certificate.view, header.hash)
-    expected = [fixed.validator_signer(i).sign(digest) for i in certificate.signers]
+    signers = [keys[voting.validators[i].public_key] for i in certificate.signers if i < n]
+    expected = [signer.sign(digest) for signer in signers]
     if (
         (certificate.height, certificate.block_hash) != (header.height, header.hash)
         or len(set(certificate.signers)) < quorum
         or not set(certificate.signers) <= set(range(n))
         or list(certificate.signatures) != expected
     ):
-        raise Violation("I6", f"the certificate of block {header.height} of {whose} is not valid")
+        raise Violation("I6", f"the certificate of block {header.height} is not valid")
 
 
-def replay(genesis: Genesis, store: LedgerStore, storage: DiskStorage) -> None:
+def replay(genesis: Genesis, store: LedgerStore, storage: DiskStorage, keys: Keys) -> None:
     """I14: an empty store that executes the chain from genesis comes to the same state (I7)."""
     scratch = DiskStorage(Disk(Random(0), Counter()))
     again = LedgerStore(scratch, Registry(), genesis)
@@ -87,7 +97,7 @@ def replay(genesis: Genesis, store: LedgerStore, storage: DiskStorage) -> None:
     parent = genesis.chain_id
     for height in range(1, store.height + 1):
         block, certified = store.block(height), store.certified_header(height)
-        check_certificate(genesis, certified, "the chain")
+        check_certificate(genesis, certified, chain.voters().membership, keys)
         if block is None or block.header != certified.header:
             raise Violation("I6", f"block {height} is not the one of its certificate")
         if height > 1 and block.header.parent != parent:
@@ -98,10 +108,20 @@ def replay(genesis: Genesis, store: LedgerStore, storage: DiskStorage) -> None:
         raise Violation("I14", f"the chain up to {store.height} gives another state from genesis")
 
 
-def _check_accusations(swarm: Swarm) -> None:
-    faulty = {fixed.hospital(place) for place in swarm.faulty()}
+def _check_accusations(swarm: Swarm, core: list[int]) -> None:
+    # Whoever renewed a key was faulty before.
+    doubtful = swarm.options.byzantine | set(swarm.options.losers)
+    faulty = {fixed.hospital(place) for place in doubtful}
     for index in swarm.honest():
         for event, fields in swarm.nodes[index].trace.events:
             if event == "equivocation" and fields["member"] not in faulty:
                 what = f"validator {index} accuses {fields['member']}"
                 raise Violation("I9", f"{what} of equivocation")
+    for key, signer in swarm.keys().items():
+        recorded = swarm.running_at(core[0])[0].chain.state_value(evidence_key(key.key_id))
+        if recorded is None:
+            continue
+        swarm.faults["evidence on chain"] += 1
+        Evidence.decode(recorded).verify(swarm.genesis.chain_id, key)
+        if signer not in [fixed.validator_signer(place) for place in doubtful]:
+            raise Violation("I9", "the chain holds evidence against a correct validator")

@@ -20,9 +20,19 @@ from ledger.crypto.hashing import Tag
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
 from ledger.types.certificate import commit_digest, vote_digest
+from ledger.types.membership import Membership
 from nodes.frames import Channel, frame, split_frame
 from tests.simulation.cluster import Cluster
 from tests.vectors import fixed
+
+
+def seat(cluster: Cluster, place: int) -> tuple[int, Membership]:
+    """Index of a hospital among those that vote, as far as its own node knows, and who they are."""
+    driver = cluster.nodes[place].driver
+    membership = cluster.genesis.membership if driver is None else driver.membership
+    index = membership.index_of(fixed.hospital(place))
+    return (place if index is None else index), membership
+
 
 _UNSIGNED = Signature(bytes(Signature.SIZE))
 
@@ -42,9 +52,8 @@ def pre_prepare(cluster: Cluster, signer: int, block: Block, view: int = 0) -> P
     """A proposal, correctly signed, whatever the block is."""
     height, chain = block.header.height, cluster.genesis.chain_id
     digest = vote_digest(Tag.SIGN_PRE_PREPARE, chain, height, View(view), block.hash)
-    return PrePrepare(
-        height, View(view), block, signer, fixed.validator_signer(signer).sign(digest)
-    )
+    signature = fixed.validator_signer(signer).sign(digest)
+    return PrePrepare(height, View(view), block, seat(cluster, signer)[0], signature)
 
 
 def prepare(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Prepare:
@@ -52,7 +61,7 @@ def prepare(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Prepa
     height, chain = block.header.height, cluster.genesis.chain_id
     digest = vote_digest(Tag.SIGN_PREPARE, chain, height, View(view), block.hash)
     signature = fixed.validator_signer(signer).sign(digest)
-    return Prepare(height, View(view), block.hash, signer, signature)
+    return Prepare(height, View(view), block.hash, seat(cluster, signer)[0], signature)
 
 
 def commit(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Commit:
@@ -60,22 +69,24 @@ def commit(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Commit
     height, chain = block.header.height, cluster.genesis.chain_id
     digest = commit_digest(chain, height, View(view), block.hash)
     signature = fixed.validator_signer(signer).sign(digest)
-    return Commit(height, View(view), block.hash, signer, signature)
+    return Commit(height, View(view), block.hash, seat(cluster, signer)[0], signature)
 
 
 def view_change(cluster: Cluster, signer: int, view: int) -> ViewChange:
     """A view-change at height 1 without a prepared block."""
-    unsigned = ViewChange(Height(1), View(view), None, None, signer, _UNSIGNED)
-    members = cluster.genesis.membership.hash
-    digest = view_change_digest(cluster.genesis.chain_id, members, unsigned)
+    index, membership = seat(cluster, signer)
+    unsigned = ViewChange(Height(1), View(view), None, None, index, _UNSIGNED)
+    digest = view_change_digest(cluster.genesis.chain_id, membership.hash, unsigned)
     return replace(unsigned, signature=fixed.validator_signer(signer).sign(digest))
 
 
-def new_view(cluster: Cluster, changes: Sequence[ViewChange], proposal: PrePrepare) -> NewView:
-    """A NEW-VIEW of the proposal's signer, whatever follows from the view-changes."""
+def new_view(
+    cluster: Cluster, signer: int, changes: Sequence[ViewChange], proposal: PrePrepare
+) -> NewView:
+    """A NEW-VIEW for a proposal of the same signer, whatever follows from the view-changes."""
     unsigned = NewView(tuple(changes), proposal, _UNSIGNED)
     digest = new_view_digest(cluster.genesis.chain_id, unsigned.content())
-    return replace(unsigned, signature=fixed.validator_signer(proposal.signer).sign(digest))
+    return replace(unsigned, signature=fixed.validator_signer(signer).sign(digest))
 
 
 class SignatureLog:

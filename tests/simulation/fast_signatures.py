@@ -14,7 +14,13 @@ from ledger.errors import BadSignature
 from ledger.primitives import Hash32, Signature
 from tests.vectors.fixed import FixedSigner
 
-VERIFIERS = ("ledger.types.certificate", "ledger.types.transaction", "ledger.consensus.messages")
+VERIFIERS = (
+    "contracts.governance",
+    "ledger.consensus.messages",
+    "ledger.types.certificate",
+    "ledger.types.evidence",
+    "ledger.types.transaction",
+)
 """Modules that call ``verify_signature`` on what the simulator lets travel."""
 _SECRET = b"only the simulator's signers know this"
 

@@ -7,47 +7,60 @@ from dataclasses import replace
 from ledger.consensus.messages import Commit, Message, ViewChange
 from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
+from ledger.execution import current_voters
+from ledger.light.bundles import MembershipChange
 from ledger.light.trust import TrustedChain, advance, trust_genesis
 from ledger.limits import VALID_UNTIL_HEIGHTS_MAX
-from ledger.primitives import Hash32, Height, View
+from ledger.primitives import Hash32, Height, KeyId, View
+from ledger.state import State
 from ledger.types.certificate import CertifiedHeader, verify_certified_header
 from ledger.types.genesis import Genesis
+from ledger.types.membership import Membership
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.storage.ledger_store import LedgerStore
 from tests.simulation.byzantine import SignatureLog
 from tests.simulation.disk import DiskStorage
 from tests.simulation.violation import Violation
 from tests.vectors import fixed
+from tests.vectors.fixed import FixedSigner
 
 
 class PromiseJudge(SignatureLog):
     """I9: no correct signer's frames ever hold two contents for one (type, height, view)."""
 
-    def __init__(self, byzantine: Collection[int]) -> None:
+    def __init__(self, faulty: Collection[KeyId], voting: Mapping[int, Membership]) -> None:
+        """``faulty`` are the keys of liars, ``voting`` is who votes on each height, once known."""
         super().__init__()
-        self._faulty = set(byzantine)
+        self._faulty = set(faulty)
+        self._voting = voting
         self._known: set[tuple[int, bytes]] = set()
         self._committed: dict[tuple[int, Height], View] = {}
         """Highest view in which a signer sent a COMMIT at a height."""
+        self.highest_view_of: dict[KeyId, int] = defaultdict(int)
+        """What a key has promised by voting."""
 
-    def forgets(self, signer: int) -> None:
-        """Its memory of votes is lost: it answers for nothing any more."""
-        self._faulty.add(signer)
+    def forgets(self, key_id: KeyId) -> None:
+        """The memory of what this key signed is lost: it answers for nothing any more."""
+        self._faulty.add(key_id)
 
-    def sent(self, signer: int, frame: bytes) -> None:
+    def sent(self, sender: int, frame: bytes) -> None:
         """A correct validator's driver handed this frame to its links."""
-        if (signer, frame) not in self._known:
-            self._known.add((signer, frame))
+        if (sender, frame) not in self._known:
+            self._known.add((sender, frame))
             self.saw(frame)
 
     def _note(self, kind: str, message: Message, content: bytes) -> None:
-        if message.signer in self._faulty:
+        membership = self._voting.get(message.height)
+        if membership is None or message.signer >= membership.n:
+            return  # a liar's: no correct one is above the height that is being decided
+        key_id = membership.validators[message.signer].public_key.key_id
+        if key_id in self._faulty:
             return  # a correct validator may pass on what a liar signed
         super()._note(kind, message, content)
         place = (kind, message.signer, message.height, message.view)
         if len(self._digests[place]) > 1:
             raise Violation("I9", "{} of validator {} at ({}, {}) was signed twice".format(*place))
-        self.highest_views[message.signer] = max(self.highest_views[message.signer], message.view)
+        self.highest_view_of[key_id] = max(self.highest_view_of[key_id], message.view)
         if isinstance(message, Commit):
             at = (message.signer, message.height)
             self._committed[at] = max(self._committed.get(at, View(0)), message.view)
@@ -71,13 +84,24 @@ class ChainJudge:
         self._genesis = genesis
         keys = [user.public_key for user in genesis.users]
         keys += [validator.public_key for validator in genesis.membership.validators]
-        self._keys: Mapping[bytes, PublicKey] = {key.key_id: key for key in keys}
+        self._keys: dict[bytes, PublicKey] = {key.key_id: key for key in keys}
+        self.voting: dict[int, Membership] = {1: genesis.membership}
+        """Who votes on each height."""
         self.blocks: dict[int, Hash32] = {}
         self.where: dict[Hash32, tuple[int, int]] = {}
         """Height and index of each transaction of the chain."""
         self._acknowledged: dict[int, int] = defaultdict(int)
         """Highest height that each node told its clients of."""
         self._states: dict[int, bytes] = {}
+
+    @property
+    def newest(self) -> Membership:
+        """Who votes on the height that comes next."""
+        return self.voting[max(self.voting)]
+
+    def knows(self, key: PublicKey) -> None:
+        """A key that may sign transactions once it is registered."""
+        self._keys[key.key_id] = key
 
     def committed(
         self, index: int, store: LedgerStore, storage: DiskStorage, height: Height
@@ -88,11 +112,15 @@ class ChainJudge:
         if self.blocks.setdefault(height, certified.header.hash) != certified.header.hash:
             raise Violation("SAFE-1", f"validator {index} has another block {height}")
         try:
-            verify_certified_header(certified, self._genesis.membership, self._genesis.chain_id)
+            verify_certified_header(certified, self.voting[height], self._genesis.chain_id)
         except PeerFault as fault:
             raise Violation("LIGHT-1", f"certificate of block {height}: {fault}") from fault
         if first:
             self._check_transactions(store, height)
+            following = current_voters(State(store)).membership
+            if following.hash != certified.header.next_membership:
+                raise Violation("M1", f"block {height} names others than its state lets vote")
+            self.voting[height + 1] = following
         if height > self._acknowledged[index] + 1 or height <= self._acknowledged[index]:
             raise Violation("SAFE-3", f"validator {index} tells of block {height} out of turn")
         self._acknowledged[index] = height
@@ -152,11 +180,19 @@ class LightJudge:
         self.trusted: TrustedChain = trust_genesis(genesis.encode(), genesis.chain_id)
         self.refused = 0
 
-    def asks(self, certified: CertifiedHeader, liars: Collection[int]) -> None:
-        """A correct node answers with its newest header; those in ``liars`` answer with others."""
+    def asks(
+        self,
+        certified: CertifiedHeader,
+        changes: Sequence[MembershipChange],
+        liars: Sequence[tuple[int, FixedSigner]],
+    ) -> None:
+        """A correct node answers with its newest header and the changes of votes before it.
+
+        ``liars`` are those, by index among the voters, that make other headers of it.
+        """
         for lie in forged_headers(certified, liars):
             try:
-                advance(self.trusted, (), lie)
+                advance(self.trusted, changes, lie)
             except PeerFault:
                 self.refused += 1
             else:
@@ -164,7 +200,7 @@ class LightJudge:
         if certified.header.height <= self.trusted.height:
             return
         try:
-            self.trusted = advance(self.trusted, (), certified)
+            self.trusted = advance(self.trusted, changes, certified)
         except PeerFault as fault:
             raise Violation("LIGHT-1", f"a true header is refused: {fault}") from fault
         height = self.trusted.height
@@ -172,12 +208,14 @@ class LightJudge:
             raise Violation("LIGHT-1", f"another block {height} is believed")
 
 
-def forged_headers(certified: CertifiedHeader, liars: Collection[int]) -> Sequence[CertifiedHeader]:
+def forged_headers(
+    certified: CertifiedHeader, liars: Sequence[tuple[int, FixedSigner]]
+) -> Sequence[CertifiedHeader]:
     """What liars can make of a true header: other content, and certificates of their own."""
     header = replace(certified.header, state_root=fixed.named_hash("a lie"))
     old = certified.certificate
     other = replace(old, block_hash=header.hash)
-    own = fixed.certificate(header, [(i, fixed.validator_signer(i)) for i in sorted(liars)])
+    own = fixed.certificate(header, sorted(liars, key=lambda liar: liar[0]))
     signatures = dict(zip(old.signers, old.signatures, strict=True))
     signatures.update(zip(own.signers, own.signatures, strict=True))
     mixed = replace(

@@ -176,8 +176,8 @@ class Liar:
         if not isinstance(message, ViewChange) or message.prepared is None or receiver % 2:
             return None
         false = replace(message, prepared=None)
-        genesis = self._cluster.genesis
-        digest = view_change_digest(genesis.chain_id, genesis.membership.hash, false)
+        members = byzantine.seat(self._cluster, self._index)[1].hash
+        digest = view_change_digest(self._cluster.genesis.chain_id, members, false)
         signature = fixed.validator_signer(self._index).sign(digest)
         return [framed(replace(false, signature=signature))]
 
@@ -188,7 +188,9 @@ class Liar:
         others = [b for b in self._blocks if b.header.height == message.height]
         block = self._random.choice(others) if others else self._variant(message.proposal.block)
         proposal = byzantine.pre_prepare(self._cluster, self._index, block, message.view)
-        return [framed(byzantine.new_view(self._cluster, message.view_changes, proposal))]
+        return [
+            framed(byzantine.new_view(self._cluster, self._index, message.view_changes, proposal))
+        ]
 
     def _false_status(self, receiver: int, data: bytes) -> list[bytes] | None:
         if data[0] != Channel.STATUS:

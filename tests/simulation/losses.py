@@ -100,6 +100,12 @@ class Losses:
             if self._machines.storage(index).rotten:
                 self.move_aside(index)
 
+    def renewed(self, index: int) -> None:
+        """It has a new key, and remembers all that it will sign with it."""
+        self.forgetful.discard(index)
+        self.must_observe.discard(index)
+        self._backups.pop(index, None)
+
     def check_vote(self, index: int, votes: bool) -> None:
         """A2: a node that starts votes if and only if it may know what it signed."""
         if index in self.must_observe and votes:

@@ -63,6 +63,8 @@ class Options:
     rewrite_bytes: int
     """Size at which the safety file is made anew."""
     real_signatures: bool
+    governs: bool
+    """Whether hospitals get and lose the vote, and renew lost keys."""
 
     def __str__(self) -> str:
         return " ".join(
@@ -108,6 +110,7 @@ def draw(seed: int, profile: str = "all") -> Options:
         partitions=profile != "crashes" and random.random() < 0.7,
         rewrite_bytes=random.choice((1_024, 4_096, 4 * 1024 * 1024)),
         real_signatures=seed % REAL_SIGNATURES_EVERY == 0,
+        governs=random.random() < 0.5,
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from ledger.light.bundles import MEMBERSHIP_CHANGES_PAGE, MembershipChange
 from ledger.primitives import Hash32, Height
-from ledger.quorum import faults_tolerated
 from ledger.types.certificate import CertifiedHeader
 from tests.simulation.audits import audit, check_memory
 from tests.simulation.disk import BOUNDARIES, simulated_disks
@@ -14,6 +14,7 @@ from tests.simulation.fast_signatures import fast_signatures
 from tests.simulation.options import Options
 from tests.simulation.swarm import Swarm
 from tests.simulation.violation import Violation
+from tests.vectors import fixed
 
 PATIENCE_TIMEOUTS = 600
 """Simulated time for the liveness phase, in progress timeouts; views may back off to 64 each."""
@@ -77,6 +78,8 @@ class _Trouble:
             self._actions += [self._break_sync, self._crash_again]
         if options.losers:
             self._actions += [swarm.losses.strike] * 4
+        if options.governs:
+            self._actions += [swarm.votes.propose] * 3 + [swarm.votes.renew] * 4
         if options.partitions:
             self._actions += [self._partition, self._one_way, self._ring, self._heal]
             self._actions += [self._clog, self._swizzle, self._slow_links]
@@ -222,10 +225,17 @@ def look(swarm: Swarm, index: int) -> None:
     """The light client follows what node ``index`` has."""
     store = swarm.nodes[index].store
     if swarm.nodes[index].driver is not None and store is not None and store.height:
-        answers: list[CertifiedHeader] = []
-        swarm._turn_of(index, lambda: answers.append(store.certified_header(store.height)))
-        for answer in answers:
-            swarm.light.asks(answer, swarm.faulty())
+        known = swarm.light.trusted.height
+        answers: list[tuple[CertifiedHeader, list[MembershipChange]]] = []
+
+        def answer() -> None:
+            changes = store.membership_changes(known, MEMBERSHIP_CHANGES_PAGE)
+            newest = store.certified_header(store.height)
+            answers.append((newest, [MembershipChange(*each) for each in changes]))
+
+        swarm._turn_of(index, answer)
+        for newest, changes in answers:
+            swarm.light.asks(newest, changes, swarm.liars_among(newest.header.height))
 
 
 def _calm(swarm: Swarm) -> None:
@@ -239,6 +249,7 @@ def _calm(swarm: Swarm) -> None:
     waiting += [swarm.client(index) for index in core]
     _commits(swarm, core, {sent.id for sent in waiting})
     _stays_calm(swarm, core)
+    _puts_evidence_on_chain(swarm, core)
     for index in core:
         swarm.chain.check_state(index, swarm.running_at(index)[1], swarm.storage(index))
         look(swarm, index)
@@ -253,7 +264,9 @@ def _heal_all(swarm: Swarm) -> list[int]:
     for node, clock in zip(swarm.nodes, swarm.clocks, strict=True):
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
-    reliable, quorum = swarm.reliable(), swarm.genesis.membership.quorum
+    reliable, quorum = swarm.reliable(), swarm.chain.newest.quorum
+    if swarm.votes.pending:
+        quorum = len(reliable)  # the change may be carried now, and all may be needed after it
     core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
     for index, disk in enumerate(swarm.disks):
         disk.space, disk.fuse.left, disk.sync_fails = None, 0, False
@@ -290,26 +303,39 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
     others until they leave, too. While a liar votes in its place, that need not be soon.
     """
     patience = QUIET_PATIENCE_TIMEOUTS * swarm.options.timeout_ms
-    quorum = swarm.genesis.membership.quorum
+    membership = swarm.chain.newest
+    quorum = membership.quorum
     settled = swarm.run(patience, lambda: len(_together(swarm, core)) >= quorum)
     together = _together(swarm, core)
-    f = faults_tolerated(swarm.options.n)
-    if len(core) - len(together) > f:
+    if swarm.chain.newest != membership:
+        return  # a change was carried meanwhile: other primaries, and all begin anew
+    if len(core) - len(together) > membership.n - quorum:
         views = {i: swarm.running_at(i)[0].replica.view for i in core}
-        raise Violation("LIVE-1", f"more than f of the core are apart: {views}")
+        raise Violation("LIVE-1", f"so many of the core are apart that no quorum is left: {views}")
     replica = swarm.running_at(together[0])[0].replica
     view, rotation = replica.view, swarm.options.rotation
     ahead = range(replica.height, replica.height + QUIET_BLOCKS + 1)
-    primaries = {swarm.genesis.membership.primary(Height(h), view, rotation) for h in ahead}
-    if not settled or not primaries <= {swarm.nodes[i].index for i in together}:
+    primaries = {membership.primary(Height(h), view, rotation) for h in ahead}
+    seats = {membership.index_of(fixed.hospital(swarm.nodes[i].index)) for i in together}
+    if not settled or not primaries <= seats:
         return  # a primary that is dead or lies is replaced, as it should be
     for _ in range(QUIET_BLOCKS):
         _commits(swarm, core, {swarm.client(swarm.random.choice(core)).id})
-        if replica.height not in ahead:
+        if replica.height not in ahead or swarm.chain.newest != membership:
             return  # a liar's own transactions made more blocks; the next primary may be another
         after = {i: swarm.running_at(i)[0].replica.view for i in together}
         if set(after.values()) != {view}:
             raise Violation("LIVE-1", f"view {view} became {after} though nothing fails any more")
+
+
+def _puts_evidence_on_chain(swarm: Swarm, core: list[int]) -> None:
+    """I15: what a correct validator saw of double votes, in whatever life, is on record."""
+
+    def done() -> bool:
+        return not any(list(swarm.running_at(i)[0].evidence.pending()) for i in core)
+
+    if not swarm.run(PATIENCE_TIMEOUTS * swarm.options.timeout_ms, done):
+        raise Violation("I15", f"evidence waits in core {core}")
 
 
 def _together(swarm: Swarm, core: list[int]) -> list[int]:

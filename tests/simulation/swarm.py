@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import cast
 
+from ledger.crypto.keys import PublicKey
 from ledger.errors import WorldFault
 from ledger.primitives import Hash32, Height, Nonce, TimestampMs
 from ledger.types.transaction import SignedTransaction, sign_transaction
@@ -25,7 +26,9 @@ from tests.simulation.liars import Liar, damaged
 from tests.simulation.losses import Losses
 from tests.simulation.options import Options
 from tests.simulation.violation import Violation
+from tests.simulation.votes import Votes, signer_of
 from tests.vectors import fixed
+from tests.vectors.fixed import FixedSigner
 
 REPLAYABLE_FRAMES = 300
 
@@ -95,8 +98,10 @@ class Swarm(Cluster):
         self.paused: dict[int, int] = {}
         self.submitted: list[SignedTransaction] = []
         self._recent: list[tuple[int, int, bytes]] = []
-        self.promises = PromiseJudge(options.byzantine)
         self.chain = ChainJudge(self.genesis)
+        lying = [fixed.validator_signer(i).public_key.key_id for i in options.byzantine]
+        self.promises = PromiseJudge(lying, self.chain.voting)
+        self.votes = Votes(self)
         self.light = LightJudge(self.genesis, self.chain.blocks)
         self._views: dict[int, int] = {}
 
@@ -105,13 +110,29 @@ class Swarm(Cluster):
         return [i for i, n in enumerate(self.nodes) if n.index not in self.options.byzantine]
 
     def reliable(self) -> list[int]:
-        """Correct nodes that still know what they signed."""
-        return [i for i in self.honest() if i not in self.losses.forgetful]
+        """Correct nodes that vote, and know what they signed."""
+        remember = (i for i in self.honest() if i not in self.losses.forgetful)
+        return [i for i in remember if self.votes.may_vote(i)]
 
     def faulty(self) -> set[int]:
         """Places of the members that lie or have forgotten what they signed."""
         forgetful = {self.nodes[index].index for index in self.losses.forgetful}
         return forgetful | self.options.byzantine
+
+    def keys(self) -> dict[PublicKey, FixedSigner]:
+        """All consensus keys that there ever were."""
+        signers = [fixed.validator_signer(i) for i in range(self.options.n)]
+        return {signer.public_key: signer for signer in (*signers, *self.votes.new_keys)}
+
+    def liars_among(self, height: int) -> list[tuple[int, FixedSigner]]:
+        """Index and key of those who vote on ``height`` and lie or may have forgotten."""
+        voting = self.chain.voting[height]
+        found = []
+        for place in sorted(self.faulty()):
+            key, index = fixed.validator_signer(place), voting.index_of(fixed.hospital(place))
+            if index is not None and voting.validators[index].public_key == key.public_key:
+                found.append((index, key))
+        return found
 
     def storage(self, index: int) -> DiskStorage:
         """The ledger database of a node."""
@@ -144,7 +165,8 @@ class Swarm(Cluster):
         super()._boot(index)
         if index in self.reliable():
             view = self.running_at(index)[0].replica.view
-            if view < self.promises.highest_views[index]:
+            key_id = signer_of(self.nodes[index]).public_key.key_id
+            if view < self.promises.highest_view_of[key_id]:
                 raise Violation("I10", f"validator {index} came back in view {view}")
 
     def world(self, index: int, store: LedgerStore) -> World:
@@ -157,7 +179,7 @@ class Swarm(Cluster):
             self.losses.check_vote(index, safety is not None)
             self.chain.reopened(index, store, self.storage(index))
         if index in self.losses.forgetful:
-            self.promises.forgets(node.index)
+            self.promises.forgets(signer_of(node).public_key.key_id)
         return replace(
             super().world(index, store),
             clock=self.clocks[index],
@@ -171,7 +193,10 @@ class Swarm(Cluster):
         node = self.nodes[index]
         node.committed.update(dict.fromkeys(ids, height))
         if index in self.honest():
+            before = self.chain.newest
             self.chain.committed(index, store, self.storage(index), height)
+            if self.chain.newest != before:
+                self.note("votes changed")
 
     def kill(self, *indexes: int) -> None:
         """Power fails: what was not synced may be gone."""
@@ -299,12 +324,16 @@ class Swarm(Cluster):
 
     # -- work ---------------------------------------------------------------------------------
 
+    def hand_in(self, index: int, sent: SignedTransaction) -> None:
+        """A client of that node's validator sends a transaction to it."""
+        self._turn_of(index, lambda: self.submit(index, sent))
+
     def client(self, index: int) -> SignedTransaction:
         """A client of that node's validator sends a new transaction to it."""
         member = self.random.randrange(self.options.n)
         sent = self.registration(member, 1 + self.random.randrange(4))
         self.submitted.append(sent)
-        self._turn_of(index, lambda: self.submit(index, sent))
+        self.hand_in(index, sent)
         return sent
 
     def hostile_client(self, receiver: int) -> None:

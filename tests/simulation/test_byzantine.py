@@ -212,7 +212,7 @@ def test_SAFE_1_a_forged_new_view_with_another_block_is_left_at_once(n):
     cluster.kill(1)
     assert cluster.run(PATIENCE_MS, lambda: len(changes) >= quorum)
     chosen = [changes[signer] for signer in sorted(changes)][:quorum]
-    forged = byzantine.new_view(cluster, chosen, byzantine.pre_prepare(cluster, 1, other, 1))
+    forged = byzantine.new_view(cluster, 1, chosen, byzantine.pre_prepare(cluster, 1, other, 1))
     for receiver in honest:
         cluster.inject(1, receiver, framed(forged))
     goes_on(cluster, honest)

@@ -25,6 +25,7 @@ FAULTS = {
     *(f"crash {boundary}" for boundary in BOUNDARIES),
     *("torn record", "lost write", "lost rename", "disk full", "sync error", "rot found"),
     *("clock skew", "clock drift", "clock jump", "bad transactions"),
+    *("give vote", "take vote", "votes changed", "key renewed", "evidence on chain"),
     *LOSSES,
     *(f"byzantine {name}" for name in BEHAVIOURS),
 }
