@@ -23,6 +23,9 @@ class Column(IntEnum):
     """log's state key and index (8 bytes big-endian) -> entry bytes; never overwritten."""
     EXECUTED = 5
     """transaction id -> [height, index]; remembered VALID_UNTIL_HEIGHTS_MAX heights."""
+    LOG_PIECE = 6
+    """log's state key and number of a piece (8 bytes) -> root of these LOG_PIECE_ENTRIES entries,
+    once there are so many; derived from LOG."""
 
 
 class StateReader(Protocol):

@@ -27,6 +27,14 @@ VALID_UNTIL_HEIGHTS_MAX = 1_000
 """How far ahead ``valid_until_height`` may lie; executed ids are remembered that long."""
 PROOF_HEIGHTS = 64
 """Newest heights for which state proofs are served."""
+LOG_PIECE_ENTRIES = 512
+"""Entries of a log under one stored hash; a power of two, and a piece fits a frame."""
+SNAPSHOT_INTERVAL_HEIGHTS = 1_000
+"""A node keeps a snapshot for others at each multiple of so many heights."""
+SNAPSHOTS_KEPT = 2
+"""The newest ones: who fetches one has until the second next to finish."""
+SNAPSHOT_HEIGHTS_MIN = 1_000
+"""An empty node fetches a snapshot of at least this height; below it executes the blocks."""
 PERMISSION_HEIGHTS = 1_000
 """How long a committed permission to read stays usable."""
 PROPOSAL_HEIGHTS = 100_000

@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 from ledger.contract_api import Column, StateReader
 from ledger.errors import CallerBug, PeerFault, StateDamaged
+from ledger.limits import LOG_PIECE_ENTRIES
 from ledger.merkle import state_tree
 from ledger.merkle.log_tree import EMPTY_ROOT, Frontier, leaf_hash
 from ledger.primitives import Hash32
-from ledger.types.entries import LogRoot
+from ledger.types.entries import LogRoot, log_root_of
 
 Write: TypeAlias = tuple[Column, bytes, bytes | None]
 """Column, key and value; None deletes."""
@@ -49,7 +50,8 @@ class StateChanges:
     root: Hash32
     """Root of the state tree after it."""
     writes: tuple[Write, ...]
-    """Each key once; log entries, frontiers, values and pages, each in the order of its keys."""
+    """Each key once; entries and pieces of logs, frontiers, values and pages, each in the order of
+    its keys."""
 
 
 @dataclass(slots=True)
@@ -85,7 +87,9 @@ class State:
         return self._reader.get(Column.VALUE, key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Sets a state key."""
+        """Sets a state key; no value has the form of a log's, so that logs are known by theirs."""
+        if log_root_of(value) is not None:
+            raise WrongKeyKind("put", _kind(key))
         log = self._logs.get(key)
         if log is not None and log.count:
             raise WrongKeyKind("put", _kind(key))
@@ -146,18 +150,22 @@ class State:
         self._expect("finish", False)
         entries: list[Write] = []
         frontiers: list[Write] = []
+        pieces: list[Write] = []
         values = dict(self._values)
         for key, log in sorted(self._logs.items()):
             if not log.added:
                 continue
             for index, entry in enumerate(log.added, log.old.count):
                 entries.append((Column.LOG, entry_key(key, index), entry))
-            frontier = self._frontier(key, log.old).append(map(leaf_hash, log.added))
+            frontier, made = self._frontier(key, log.old).grow(map(leaf_hash, log.added))
+            for number, piece in enumerate(made, log.old.count // LOG_PIECE_ENTRIES):
+                pieces.append((Column.LOG_PIECE, entry_key(key, number), piece))
             frontiers.append((Column.FRONTIER, key, frontier.encode()))
             values[key] = LogRoot(frontier.count, frontier.root).encode()
         root, pages = state_tree.update(self._reader, values)
         writes = (
             *entries,
+            *pieces,
             *frontiers,
             *((Column.VALUE, key, value) for key, value in sorted(values.items())),
             *((Column.PAGE, path, page) for path, page in sorted(pages.items())),
@@ -206,7 +214,7 @@ class State:
 
 
 def entry_key(log: bytes, index: int) -> bytes:
-    """Key of a log's entry in Column.LOG: state key and index, 8 bytes big-endian."""
+    """Key in Column.LOG, and for pieces in LOG_PIECE: state key and index, 8 bytes big-endian."""
     return log + index.to_bytes(_INDEX_BYTES, "big")
 
 

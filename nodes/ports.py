@@ -27,14 +27,21 @@ class Put:
     """None deletes."""
 
 
-class Storage(Protocol):
-    """An ordered key-value store with atomic, synced batches. One process, one writer."""
+class StorageView(Protocol):
+    """What a store holds, or held when the view was taken."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value, checked against its checksum; raises StorageCorrupt."""
 
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All keys that begin with ``prefix``, from ``start`` on, in the order of their bytes."""
+
+
+class Storage(StorageView, Protocol):
+    """An ordered key-value store with atomic, synced batches. One process, one writer."""
+
+    def view(self) -> StorageView:
+        """What it holds now; stays so whatever is written, until it is forgotten or closed."""
 
     def write(self, batch: Sequence[Put]) -> None:
         """All or nothing, on disk when it returns. Any error poisons the store (L1)."""

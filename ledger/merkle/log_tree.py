@@ -12,12 +12,14 @@ from hashlib import sha256
 from typing import ClassVar
 
 from ledger.errors import CallerBug, NotCanonical
+from ledger.limits import LOG_PIECE_ENTRIES
 from ledger.primitives import Hash32
 
 EMPTY_ROOT = Hash32(sha256(b"").digest())
 """Root of a log without entries."""
 
 _COUNT_BYTES = 8
+_PIECE_LEVEL = LOG_PIECE_ENTRIES.bit_length() - 1
 
 
 @dataclass(eq=False)
@@ -119,15 +121,22 @@ class Frontier:
 
     def append(self, leaf_hashes: Iterable[bytes]) -> "Frontier":
         """The frontier after these leaves; one node hash per leaf on average."""
-        count, peaks, hashed = self.count, list[bytes](self.peaks), sha256
+        return self.grow(leaf_hashes)[0]
+
+    def grow(self, leaf_hashes: Iterable[bytes]) -> tuple["Frontier", list[bytes]]:
+        """``append``, and the root of each piece of LOG_PIECE_ENTRIES that became complete."""
+        count, peaks, pieces, hashed = self.count, list[bytes](self.peaks), list[bytes](), sha256
         for node in leaf_hashes:
-            size = count
+            size, level = count, 0
             while size & 1:
                 node = hashed(b"\x01" + peaks.pop() + node).digest()
                 size >>= 1
+                level += 1
+                if level == _PIECE_LEVEL:
+                    pieces.append(node)
             peaks.append(node)
             count += 1
-        return Frontier(count, tuple(map(Hash32, peaks)))
+        return Frontier(count, tuple(map(Hash32, peaks))), pieces
 
     @property
     def root(self) -> Hash32:

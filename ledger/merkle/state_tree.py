@@ -39,6 +39,16 @@ _LEAF_BYTES = 64
 _KEY_PREFIX = prefix(Tag.STATE_KEY)
 
 
+class _Nothing:
+    """A state without keys."""
+
+    def get(self, column: Column, key: bytes) -> bytes | None:
+        return None
+
+
+_NOTHING = _Nothing()
+
+
 def position_of(key: bytes) -> bytes:
     """H("state-key", key)."""
     return sha256(_KEY_PREFIX + len(key).to_bytes(4, "big") + key).digest()
@@ -67,6 +77,36 @@ def update(
     ordered.sort()
     top = _change_page(reader, b"", ordered, writes)
     return Hash32(_hash(top)), writes
+
+
+def subtree(
+    path: bytes, leaves: Sequence[tuple[bytes, bytes]]
+) -> tuple[bytes, dict[bytes, bytes | None]]:
+    """The slot of a subtree that has these leaves and no other, and all its pages.
+
+    ``leaves`` are positions below ``path`` with the SHA-256 of their values, positions rising.
+    """
+    changes = [(position, position + value_hash) for position, value_hash in leaves]
+    pages: dict[bytes, bytes | None] = {}
+    if not path:
+        return _change_page(_NOTHING, b"", changes, pages), pages
+    return _grow(_NOTHING, path, b"", changes, pages), pages
+
+
+def join(path: bytes, slots: Page) -> tuple[bytes, bytes | None]:
+    """The slot of the subtree at ``path`` over 16 slots, and its page if it has one."""
+    top = _fold(slots)
+    return top, _encode(slots) if len(top) == 32 or (top and not path) else None
+
+
+def slots_at(reader: StateReader, path: bytes) -> Page:
+    """The 16 slots of a stored page; raises StateDamaged where there is none."""
+    return _load(reader, path)
+
+
+def hash_of(slot: bytes) -> Hash32:
+    """What a slot is for the node above it; of a root page's slot, the root."""
+    return Hash32(_hash(slot))
 
 
 def prove(reader: StateReader, key: bytes) -> StateProof:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ledger import codec
 from ledger.crypto.hashing import Tag, hash_tagged
-from ledger.errors import NotCanonical
+from ledger.errors import NotCanonical, PeerFault
 from ledger.limits import ROWS_PER_TRANSACTION_MAX, SEALED_BYTES_MAX
 from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey, TimestampMs
 
@@ -315,3 +315,14 @@ class LogRoot:
         """Raises NotCanonical, TooLarge or OutOfRange."""
         count, root = codec.array(codec.decode(data, 64, "log root"), 2, "log root")
         return LogRoot(codec.uint(count, "log count"), Hash32(codec.binary(root, "log root", 32)))
+
+
+def log_root_of(value: bytes) -> LogRoot | None:
+    """Count and root where ``value`` is that of a log; no other value of a state has that form."""
+    # 0x92 begins an array of two; 36 to 44 bytes are a count and a hash of 32 bytes.
+    if not (36 <= len(value) <= 44 and value[0] == 0x92 and value[-34:-32] == b"\xc4\x20"):
+        return None
+    try:
+        return LogRoot.decode(value)
+    except PeerFault:
+        return None

@@ -1,17 +1,7 @@
 """The chain and its state in one store: what is committed, and what proofs are made of.
 
-Every key begins with one byte. 1 to 5 are the Columns of the state. Heights are 8 bytes
-big-endian, so that a scan goes upwards.
-
-| byte | key | value |
-|---|---|---|
-| 0x10 | height | block bytes |
-| 0x11 | height | certified header bytes |
-| 0x12 | height | codec array of receipt bytes |
-| 0x13 | height | undo: the VALUEs and PAGEs that the block overwrote, PROOF_HEIGHTS - 1 of them |
-| 0x14 | "newest" | codec array [chain id, height, state root] |
-| 0x15 | height | bytes of the membership that votes from the next height on, where it changes |
-| 0x16 | key id | evidence of a double vote that is not on the chain yet |
+The keys are in ``layout``. A store that began with a snapshot has neither the blocks below its
+base nor the states between them.
 """
 
 from collections import OrderedDict
@@ -25,24 +15,33 @@ from ledger import codec
 from ledger.contract_api import Column, ContractTable, StateReader
 from ledger.errors import CallerBug, PeerFault, StateDamaged, WorldFault, WrongCall
 from ledger.execution import BlockResult, genesis_changes
-from ledger.limits import BLOCK_TRANSACTIONS_MAX, PROOF_HEIGHTS, VALID_UNTIL_HEIGHTS_MAX
+from ledger.limits import (
+    PROOF_HEIGHTS,
+    SNAPSHOT_INTERVAL_HEIGHTS,
+    VALID_UNTIL_HEIGHTS_MAX,
+)
 from ledger.merkle import state_tree
 from ledger.merkle.proof import StateProof
 from ledger.primitives import ZERO_HASH, Hash32, Height, KeyId
 from ledger.state import Write
-from ledger.types.block import RECEIPT_BYTES_MAX, Block, Header, Receipt
+from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
 from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
 from ledger.types.membership import Membership
 from nodes.ports import Put, Storage
-
-_BLOCK, _CERTIFIED, _RECEIPTS, _UNDO, _META, _CHANGE, _EVIDENCE = (
-    bytes([0x10 + i]) for i in range(7)
+from nodes.storage import layout
+from nodes.storage.layout import (
+    COLUMN,
+    decode_receipts,
+    height_bytes,
+    place_of,
+    puts,
+    stored_form,
+    value_in,
 )
-_NEWEST = _META + b"newest"
-_RECEIPTS_BYTES_MAX = BLOCK_TRANSACTIONS_MAX * (RECEIPT_BYTES_MAX + 8)
-_COLUMN = {column: bytes([column]) for column in Column}
+from nodes.storage.snapshots import Snapshots
+
 _PROVED = (Column.VALUE, Column.PAGE)
 """Columns that proofs are made of; what a block overwrites in them is kept."""
 _CACHED = (Column.VALUE, Column.PAGE, Column.FRONTIER)
@@ -81,8 +80,9 @@ class HeightUnknown(PeerFault):
     """A certified header was asked for at a height that has none here."""
 
     height: int
+    oldest: int
     newest: int
-    template = "height {height}: no certified header; there are 1 to {newest}"
+    template = "height {height}: no certified header; there are {oldest} to {newest}"
 
 
 @dataclass(eq=False)
@@ -101,16 +101,24 @@ class LedgerStore:
     One thread commits; others may read. A lock keeps a reader from seeing half a commit.
     """
 
-    def __init__(self, storage: Storage, contracts: ContractTable, genesis: Genesis) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        contracts: ContractTable,
+        genesis: Genesis,
+        snapshot_interval: int = SNAPSHOT_INTERVAL_HEIGHTS,
+    ) -> None:
         """Writes the genesis state into an empty store; checks the newest block of another (A1).
 
-        Raises WrongGenesis, StateDamaged or what ``storage`` raises.
+        A snapshot is kept for others at each height that ``snapshot_interval`` divides. Raises
+        WrongGenesis, StateDamaged or what ``storage`` raises.
         """
+        self.snapshots = Snapshots(storage, snapshot_interval)
         self._storage = storage
         self._lock = RLock()
         self._kept_receipts: tuple[int, tuple[bytes, ...]] = (0, ())
         self._cache: OrderedDict[bytes, bytes | None] = OrderedDict()
-        stored = storage.get(_NEWEST)
+        stored = storage.get(layout.NEWEST)
         if stored is None:
             self._create(contracts, genesis)
             return
@@ -119,23 +127,26 @@ class LedgerStore:
         except PeerFault as fault:
             # Decoders blame whoever made the bytes; these are this node's own.
             raise StateDamaged("newest block", str(fault)) from None
+        self.snapshots.opened(self._certified(self._height))
 
     def _create(self, contracts: ContractTable, genesis: Genesis) -> None:
         if next(self._storage.scan(b""), None) is not None:
             raise StateDamaged("ledger store", "there are keys, yet no newest height")
         self._chain_id = genesis.chain_id
-        self._height = Height(0)
+        self._base = self._height = Height(0)
         self._parent = ZERO_HASH
         changes = genesis_changes(self, contracts, genesis)
         self._state_root = changes.root
-        self._storage.write([*_puts(changes.writes), self._newest(Height(0), changes.root)])
+        self._storage.write([*puts(changes.writes), self._newest(Height(0), changes.root)])
         self._cache.clear()
 
     def _open(self, stored: bytes, genesis: Genesis) -> None:
-        chain_id, height, root = codec.array(codec.decode(stored, 128, "newest"), 3, "newest")
+        fields = codec.array(codec.decode(stored, 128, "newest"), 4, "newest")
+        chain_id, base, height, root = fields
         self._chain_id = Hash32(codec.binary(chain_id, "stored chain id", 32))
         if self._chain_id != genesis.chain_id:
             raise WrongGenesis(self._chain_id, genesis.chain_id)
+        self._base = Height(codec.uint(base, "stored base"))
         self._height = Height(codec.uint(height, "stored height"))
         self._state_root = Hash32(codec.binary(root, "stored state root", 32))
         self._parent = self._checked_newest() if self._height else ZERO_HASH
@@ -167,6 +178,14 @@ class LedgerStore:
         return self._height
 
     @property
+    def base(self) -> Height:
+        """Height of the state that this store began with: 0, or that of a snapshot.
+
+        Of the heights below it there is no block, and headers only where members changed.
+        """
+        return self._base
+
+    @property
     def state_root(self) -> Hash32:
         """State-tree root after the newest block."""
         return self._state_root
@@ -178,7 +197,7 @@ class LedgerStore:
 
     def block(self, height: int) -> Block | None:
         """The block of that height, or None."""
-        stored = self._storage.get(_BLOCK + _height_bytes(height))
+        stored = self._storage.get(layout.BLOCK + height_bytes(height))
         return None if stored is None else Block.decode(stored)
 
     def certificate(self, height: int) -> QuorumCertificate | None:
@@ -190,14 +209,14 @@ class LedgerStore:
         """Header and certificate; raises HeightUnknown."""
         certified = self._certified(height)
         if certified is None:
-            raise HeightUnknown(height, self._height)
+            raise HeightUnknown(height, max(1, self._base), self._height)
         return certified
 
     def membership_changes(
         self, after: int, limit: int
     ) -> tuple[tuple[CertifiedHeader, Membership], ...]:
         """The first ``limit`` headers above ``after`` that change the membership, and to which."""
-        found = islice(self._storage.scan(_CHANGE, _CHANGE + _height_bytes(after + 1)), limit)
+        found = islice(self._storage.scan(layout.CHANGE, layout.CHANGE + height_bytes(after + 1)), limit)
         return tuple(
             (self.certified_header(int.from_bytes(key[1:], "big")), Membership.decode(value))
             for key, value in found
@@ -217,15 +236,10 @@ class LedgerStore:
         kept = self._kept_receipts
         if kept[0] == height:
             return kept[1]
-        stored = self._storage.get(_RECEIPTS + _height_bytes(height))
+        stored = self._storage.get(layout.RECEIPTS + height_bytes(height))
         if stored is None:
             return ()
-        rows = codec.array_up_to(
-            codec.decode(stored, _RECEIPTS_BYTES_MAX, "receipts"),
-            BLOCK_TRANSACTIONS_MAX,
-            "receipts",
-        )
-        encoded = tuple(codec.binary(row, "receipt", RECEIPT_BYTES_MAX) for row in rows)
+        encoded = decode_receipts(stored)
         self._kept_receipts = (height, encoded)
         return encoded
 
@@ -241,20 +255,20 @@ class LedgerStore:
 
     def get(self, column: Column, key: bytes) -> bytes | None:
         """The newest state's bytes under ``key``, or None."""
-        place = _COLUMN[column] + key
         with self._lock:
             if column not in _CACHED:
-                return self._storage.get(place)
-            if place in self._cache:
-                self._cache.move_to_end(place)
-                return self._cache[place]
-            value = self._storage.get(place)
-            self._remember(place, value)
+                return self._storage.get(place_of(column, key))
+            name = COLUMN[column] + key
+            if name in self._cache:
+                self._cache.move_to_end(name)
+                return self._cache[name]
+            value = value_in(column, key, self._storage.get(place_of(column, key)))
+            self._remember(name, value)
             return value
 
-    def _remember(self, place: bytes, value: bytes | None) -> None:
-        self._cache[place] = value
-        self._cache.move_to_end(place)
+    def _remember(self, name: bytes, value: bytes | None) -> None:
+        self._cache[name] = value
+        self._cache.move_to_end(name)
         if len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
 
@@ -269,7 +283,7 @@ class LedgerStore:
             return _PastState(self, height)
 
     def _check_kept(self, height: int) -> None:
-        oldest = max(0, self._height - PROOF_HEIGHTS + 1)
+        oldest = max(self._base, self._height - PROOF_HEIGHTS + 1)
         if not oldest <= height <= self._height:
             raise StateTooOld(height, oldest, self._height)
 
@@ -306,14 +320,14 @@ class LedgerStore:
         """
         self._check_follows(block, certificate, result)
         height = block.header.height
-        at = _height_bytes(height)
+        at = height_bytes(height)
         receipts = [receipt.encode() for receipt in result.receipts]
         batch = [
-            Put(_BLOCK + at, block.encoded),
-            Put(_CERTIFIED + at, CertifiedHeader(block.header, certificate).encode()),
-            Put(_RECEIPTS + at, codec.encode(receipts)),
-            Put(_UNDO + at, _encode_undo(self._overwritten(result.writes))),
-            *_puts(result.writes),
+            Put(layout.BLOCK + at, block.encoded),
+            Put(layout.CERTIFIED + at, CertifiedHeader(block.header, certificate).encode()),
+            Put(layout.RECEIPTS + at, codec.encode(receipts)),
+            Put(layout.UNDO + at, _encode_undo(self._overwritten(result.writes))),
+            *puts(result.writes),
             *self._expired(height),
             *_membership_change(block.header, result),
             self._newest(height, result.state_root),
@@ -322,21 +336,22 @@ class LedgerStore:
             self._storage.write(batch)
             for column, key, value in result.writes:
                 if column in _CACHED:
-                    self._remember(_COLUMN[column] + key, value)
+                    self._remember(COLUMN[column] + key, value)
             self._height, self._state_root = height, result.state_root
             self._parent = block.hash
+        self.snapshots.committed(CertifiedHeader(block.header, certificate))
 
     def pending_evidence(self) -> tuple[Evidence, ...]:
         """Double votes that were seen here and are not on the chain yet."""
-        return tuple(Evidence.decode(value) for _, value in self._storage.scan(_EVIDENCE))
+        return tuple(Evidence.decode(value) for _, value in self._storage.scan(layout.EVIDENCE))
 
     def keep_evidence(self, evidence: Evidence) -> None:
         """Durable when it returns; one for each key."""
-        self._storage.write([Put(_EVIDENCE + evidence.key_id, evidence.encode())])
+        self._storage.write([Put(layout.EVIDENCE + evidence.key_id, evidence.encode())])
 
     def drop_evidence(self, key_id: KeyId) -> None:
         """It is on the chain, or can never be."""
-        self._storage.write([Put(_EVIDENCE + key_id, None)])
+        self._storage.write([Put(layout.EVIDENCE + key_id, None)])
 
     def _check_follows(
         self, block: Block, certificate: QuorumCertificate, result: BlockResult
@@ -362,7 +377,7 @@ class LedgerStore:
 
     def _overwritten(self, writes: Sequence[Write]) -> Overwritten:
         return {
-            _COLUMN[column] + key: self.get(column, key)
+            place_of(column, key): stored_form(column, key, self.get(column, key))
             for column, key, _ in writes
             if column in _PROVED
         }
@@ -372,21 +387,21 @@ class LedgerStore:
         # The state of PROOF_HEIGHTS heights needs the undo of all of them but the oldest.
         undo = height - PROOF_HEIGHTS + 1
         if undo > 0:
-            yield Put(_UNDO + _height_bytes(undo), None)
+            yield Put(layout.UNDO + height_bytes(undo), None)
         ids = height - VALID_UNTIL_HEIGHTS_MAX - 1
         if ids > 0:
             for receipt in self.receipts(ids):
-                yield Put(_COLUMN[Column.EXECUTED] + receipt.transaction_id, None)
+                yield Put(COLUMN[Column.EXECUTED] + receipt.transaction_id, None)
 
     def _newest(self, height: Height, root: Hash32) -> Put:
-        return Put(_NEWEST, codec.encode([self._chain_id, height, root]))
+        return Put(layout.NEWEST, codec.encode([self._chain_id, self._base, height, root]))
 
     def _certified(self, height: int) -> CertifiedHeader | None:
-        stored = self._storage.get(_CERTIFIED + _height_bytes(height))
+        stored = self._storage.get(layout.CERTIFIED + height_bytes(height))
         return None if stored is None else CertifiedHeader.decode(stored)
 
     def _undo(self, height: int) -> Overwritten:
-        stored = self._storage.get(_UNDO + _height_bytes(height))
+        stored = self._storage.get(layout.UNDO + height_bytes(height))
         if stored is None:
             raise StateDamaged(f"block {height}", "what it overwrote is not kept")
         return _decode_undo(stored)
@@ -415,23 +430,15 @@ class _PastState:
                 for place, value in self._store._undo(self._seen).items():
                     # The block that overwrote it first after this height knows its value then.
                     self._overwritten.setdefault(place, value)
-            place = _COLUMN[column] + key
+            place = place_of(column, key)
             if place in self._overwritten:
-                return self._overwritten[place]
+                return value_in(column, key, self._overwritten[place])
             return self._store.get(column, key)
-
-
-def _height_bytes(height: int) -> bytes:
-    return height.to_bytes(8, "big")
-
-
-def _puts(writes: Sequence[Write]) -> Iterator[Put]:
-    return (Put(_COLUMN[column] + key, value) for column, key, value in writes)
 
 
 def _membership_change(header: Header, result: BlockResult) -> Iterator[Put]:
     if header.next_membership != header.membership:
-        at = _CHANGE + _height_bytes(header.height)
+        at = layout.CHANGE + height_bytes(header.height)
         yield Put(at, result.voters.membership.encode())
 
 

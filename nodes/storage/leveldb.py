@@ -7,12 +7,14 @@ time; and each value carries a CRC-32 of its key and itself, checked on every re
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import plyvel
 
 from ledger.errors import WorldFault
-from nodes.ports import Put
+from nodes.ports import Put, StorageView
 from nodes.storage.envelope import seal, unseal
 from nodes.storage.errors import (
     NotADatabase,
@@ -22,6 +24,16 @@ from nodes.storage.errors import (
     StorageUnavailable,
     StorageWriteFailed,
 )
+
+class _Source(Protocol):
+    """What plyvel's database and its snapshots have in common."""
+
+    def get(self, key: bytes, *, verify_checksums: bool) -> bytes | None: ...
+
+    def iterator(
+        self, *, start: bytes, verify_checksums: bool
+    ) -> AbstractContextManager[Iterator[tuple[bytes, bytes]]]: ...
+
 
 _BLOOM_BITS = 10
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -55,19 +67,30 @@ class LevelDbStorage:
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None; raises StorageCorrupt, or StoragePoisoned after a failed write."""
+        return self._get(self._db, key)
+
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with ``prefix``, from ``start`` on, as of the first step."""
+        return self._scan(self._db, prefix, start)
+
+    def view(self) -> StorageView:
+        """What it holds now, at no cost but that overwritten values are not dropped yet."""
+        self._check_usable()
+        return _View(self, self._db.snapshot())
+
+    def _get(self, source: _Source, key: bytes) -> bytes | None:
         self._check_usable()
         try:
-            stored = self._db.get(key, verify_checksums=True)
+            stored = source.get(key, verify_checksums=True)
         except (plyvel.Error, OSError) as error:
             raise StorageCorrupt(self._path, _text(error)) from None
         return None if stored is None else unseal(self._path, key, stored)
 
-    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with ``prefix``, from ``start`` on, as of the first step."""
+    def _scan(self, source: _Source, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         self._check_usable()
         try:
             first = max(prefix, start)
-            with self._db.iterator(start=first, verify_checksums=True) as rows:
+            with source.iterator(start=first, verify_checksums=True) as rows:
                 for key, stored in rows:
                     if not key.startswith(prefix):
                         break
@@ -103,6 +126,20 @@ class LevelDbStorage:
     def _check_usable(self) -> None:
         if self._poison is not None:
             raise StoragePoisoned(self._path, self._poison)
+
+
+class _View:
+    """The database as it was; usable as long as its store is."""
+
+    def __init__(self, storage: LevelDbStorage, source: _Source) -> None:
+        self._storage = storage
+        self._source = source
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._storage._get(self._source, key)
+
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        return self._storage._scan(self._source, prefix, start)
 
 
 def _text(error: Exception) -> str:

@@ -5,7 +5,7 @@ Values are sealed and checked as in production, so that the simulator may damage
 
 from collections.abc import Iterator, Sequence
 
-from nodes.ports import Put
+from nodes.ports import Put, StorageView
 from nodes.storage.envelope import seal, unseal
 from nodes.storage.errors import StoragePoisoned
 
@@ -31,6 +31,13 @@ class MemoryStorage:
         chosen = sorted(key for key in self._sealed if key.startswith(prefix) and key >= start)
         rows = [(key, self._sealed[key]) for key in chosen]
         return ((key, unseal(_PATH, key, stored)) for key, stored in rows)
+
+    def view(self) -> StorageView:
+        """What it holds now."""
+        self._check_open()
+        held = MemoryStorage()
+        held._sealed = dict(self._sealed)
+        return held
 
     def write(self, batch: Sequence[Put]) -> None:
         """All or nothing."""

@@ -44,7 +44,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     # ledger: execution, which knows no engine
     ("ledger.contract_api", "ledger.mempool"),
     ("ledger.merkle.state_tree",),
-    ("ledger.state",),
+    ("ledger.state", "ledger.snapshot.messages"),
+    ("ledger.snapshot.check",),
+    ("ledger.snapshot.plan",),
     ("ledger.execution",),
     # contracts
     ("contracts.authority",),

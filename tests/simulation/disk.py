@@ -23,7 +23,7 @@ from nodes.storage.memory import MemoryStorage
 from tests.simulation.cluster import Crash
 from tests.simulation.violation import Violation
 
-STATE_COLUMNS = bytes(range(1, 6))
+STATE_COLUMNS = bytes(range(1, 7))
 """First bytes of the keys that hold state; all others are blocks and what proves them."""
 SAFETY_FILE = "votes"
 _RECORD_MARKER = b"\xf5VOT"
