@@ -32,6 +32,11 @@ class Channel(IntEnum):
     BODY_REQUEST = 7
     """Hash of a block that was prepared and not committed."""
     BODY = 8
+    SNAPSHOT_QUERY = 9
+    """Which snapshots are there? From a node that has no chain yet."""
+    SNAPSHOT_OFFER = 10
+    CHUNKS_REQUEST = 11
+    CHUNKS = 12
 
 
 _BYTES_MAX: Mapping[int, int] = {

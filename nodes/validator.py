@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from shutil import disk_usage
 
@@ -12,16 +12,20 @@ from aiohttp.typedefs import Handler, Middleware
 
 from contracts.registry import Registry
 from ledger.errors import PeerFault, WorldFault
+from ledger.primitives import Height, MemberId
 from ledger.types.genesis import Genesis
 from nodes.api.http import Problem, peer_certificate, start_site
 from nodes.api.server import create_app
 from nodes.config import NodeConfig, load_genesis
 from nodes.ports import TraceSink
-from nodes.runtime import NodeRuntime
+from nodes.runtime import NodeRuntime, SystemClock
 from nodes.signer.key_files import FileSigner
+from nodes.state_sync import StateSync, SyncWorld
+from nodes.storage.fetched import is_empty
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.leveldb import LevelDbStorage
 from nodes.storage.safety_store import open_to_vote
+from nodes.sync_runtime import SyncRuntime
 from nodes.transport.peer_links import PeerLinks
 from nodes.transport.pki import client_context, peer_member, server_context
 
@@ -44,10 +48,22 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         _check_member(config, genesis, signer)
         storage = LevelDbStorage(config.ledger_path)
         stack.callback(storage.close)
-        store = LedgerStore(storage, Registry(), genesis)
-        safety = open_to_vote(config.safety_path, store.height, trace)
+        opened = None if is_empty(storage) else LedgerStore(storage, Registry(), genesis)
+        height = Height(0) if opened is None else opened.height
+        safety = open_to_vote(config.safety_path, height, trace)
         if safety is not None:
             stack.callback(safety.close)
+        receiver = _Receiver()
+        links = _links(config, genesis, receiver, trace)
+        await links.start()
+        stack.push_async_callback(links.close)
+        if opened is None:
+            settle = (lambda _: None) if safety is None else safety.settle
+            world = SyncWorld(SystemClock(), links, trace, storage, settle)
+            sync = SyncRuntime(StateSync(genesis, config.member, world))
+            receiver.target = sync.on_frame
+            await sync.run()
+        store = opened or LedgerStore(storage, Registry(), genesis)
         node = NodeRuntime(
             genesis,
             config.member,
@@ -58,19 +74,7 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
             trace,
             lambda: disk_usage(config.data_dir).free < config.min_free_bytes,
         )
-        validators = [genesis.member(v.member) for v in genesis.membership.validators]
-        anchors = [member for member in validators if member is not None]
-        links = PeerLinks(
-            genesis,
-            config.member,
-            config.peer_listen,
-            server_context(config.tls, anchors, require_client=True),
-            client_context(config.tls, anchors, check_hostname=False),
-            node.on_frame,
-            trace,
-        )
-        await links.start()
-        stack.push_async_callback(links.close)
+        receiver.target = node.on_frame
         node.start(links, links.connected)
         stack.push_async_callback(node.stop)
         site = await start_site(
@@ -82,6 +86,32 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         stack.push_async_callback(site.close)
         trace.emit("node_started", port=site.port, height=store.height)
         yield node
+
+
+class _Receiver:
+    """Where frames go: at first the state sync, then the node."""
+
+    def __init__(self) -> None:
+        self.target: Callable[[MemberId, bytes], None] = lambda peer, data: None
+
+    def __call__(self, peer: MemberId, data: bytes) -> None:
+        self.target(peer, data)
+
+
+def _links(
+    config: NodeConfig, genesis: Genesis, receiver: _Receiver, trace: TraceSink
+) -> PeerLinks:
+    validators = [genesis.member(v.member) for v in genesis.membership.validators]
+    anchors = [member for member in validators if member is not None]
+    return PeerLinks(
+        genesis,
+        config.member,
+        config.peer_listen,
+        server_context(config.tls, anchors, require_client=True),
+        client_context(config.tls, anchors, check_hostname=False),
+        receiver,
+        trace,
+    )
 
 
 def _check_member(config: NodeConfig, genesis: Genesis, signer: FileSigner) -> None:
@@ -112,9 +142,17 @@ async def run_until_stopped(config: NodeConfig, trace: TraceSink) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serve_validator(config, trace) as node:
-        node.failed.add_done_callback(lambda _: stopped.set())
-        await stopped.wait()
-        if node.failed.done():
-            node.failed.result()
+    serving = asyncio.create_task(_serve(config, trace))
+    serving.add_done_callback(lambda _: stopped.set())
+    await stopped.wait()
+    serving.cancel()
+    with suppress(asyncio.CancelledError):  # it was asked to stop, perhaps before it was ready
+        await serving
     trace.emit("node_stopped")
+
+
+async def _serve(config: NodeConfig, trace: TraceSink) -> None:
+    """Until it is cancelled; raises what ended the node, if something did."""
+    async with serve_validator(config, trace) as node:
+        await asyncio.wait([node.failed])
+        node.failed.result()

@@ -138,6 +138,12 @@ class Frontier:
             count += 1
         return Frontier(count, tuple(map(Hash32, peaks))), pieces
 
+    @staticmethod
+    def of_pieces(pieces: Iterable[bytes], leaf_hashes: Iterable[bytes]) -> "Frontier":
+        """The frontier of a log with these whole pieces and, after them, these leaves."""
+        whole, rest = Frontier.EMPTY.append(pieces), Frontier.EMPTY.append(leaf_hashes)
+        return Frontier(whole.count * LOG_PIECE_ENTRIES + rest.count, whole.peaks + rest.peaks)
+
     @property
     def root(self) -> Hash32:
         """Root of the whole log."""

@@ -24,6 +24,7 @@ from ledger.contract_api import Column
 from ledger.errors import StateDamaged
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.merkle.state_tree import position_of
+from ledger.primitives import Hash32, Height
 from ledger.state import Write
 from ledger.types.block import RECEIPT_BYTES_MAX
 from nodes.ports import Put
@@ -75,6 +76,11 @@ def decode_receipts(stored: bytes) -> tuple[bytes, ...]:
         codec.decode(stored, _RECEIPTS_BYTES_MAX, "receipts"), BLOCK_TRANSACTIONS_MAX, "receipts"
     )
     return tuple(codec.binary(row, "receipt", RECEIPT_BYTES_MAX) for row in rows)
+
+
+def newest(chain_id: Hash32, base: Height, height: Height, root: Hash32) -> Put:
+    """What makes ``height`` the newest."""
+    return Put(NEWEST, codec.encode([chain_id, base, height, root]))
 
 
 def puts(writes: Iterable[Write]) -> Iterator[Put]:

@@ -394,7 +394,7 @@ class LedgerStore:
                 yield Put(COLUMN[Column.EXECUTED] + receipt.transaction_id, None)
 
     def _newest(self, height: Height, root: Hash32) -> Put:
-        return Put(layout.NEWEST, codec.encode([self._chain_id, self._base, height, root]))
+        return layout.newest(self._chain_id, self._base, height, root)
 
     def _certified(self, height: int) -> CertifiedHeader | None:
         stored = self._storage.get(layout.CERTIFIED + height_bytes(height))

@@ -46,7 +46,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.merkle.state_tree",),
     ("ledger.state", "ledger.snapshot.messages"),
     ("ledger.snapshot.check",),
-    ("ledger.snapshot.plan",),
+    ("ledger.snapshot.offers", "ledger.snapshot.plan"),
     ("ledger.execution",),
     # contracts
     ("contracts.authority",),
@@ -73,10 +73,10 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.voting",),
     ("nodes.chain",),
     ("nodes.evidence",),
-    ("nodes.driver",),
+    ("nodes.driver", "nodes.state_sync"),
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),
-    ("nodes.runtime", "nodes.network_setup"),
+    ("nodes.runtime", "nodes.sync_runtime", "nodes.network_setup"),
     ("nodes.validator", "nodes.local_network"),
     ("nodes.cli",),
 )

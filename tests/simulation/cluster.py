@@ -11,6 +11,7 @@ from contracts.registry import Registry
 from ledger.codec import Value
 from ledger.crypto.keys import Verified
 from ledger.errors import BadSignature, PeerFault
+from ledger.limits import SNAPSHOT_INTERVAL_HEIGHTS
 from ledger.primitives import Hash32, Height, MemberId, Nonce, TimestampMs
 from ledger.types.genesis import Genesis, Member, Parameters, UserKey
 from ledger.types.governance import possession_digest
@@ -18,6 +19,8 @@ from ledger.types.transaction import SignedTransaction, Transaction, sign_transa
 from nodes.driver import Driver, World
 from nodes.frames import Channel, decode_transactions, split_frame
 from nodes.quotas import SIGNATURE_US
+from nodes.state_sync import StateSync, SyncWorld
+from nodes.storage.fetched import is_empty
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.safety_store import MemorySafetyStore
@@ -125,6 +128,8 @@ class Node:
     signer: FixedSigner | None = None
     """Its consensus key where that is not the one of genesis any more."""
     driver: Driver | None = None
+    sync: StateSync | None = None
+    """Before the driver, where the disk holds no chain and the cluster has snapshots."""
     store: LedgerStore | None = None
     committed: dict[Hash32, Height] = field(default_factory=dict)
 
@@ -138,6 +143,9 @@ class Cluster:
         self.clock = SimulatedClock()
         self.nodes = [Node(i) for i in range(n)]
         self.judge: Judge = lambda sender, receiver, frame: self.random.randint(1, 5)
+        self.snapshots_from: int | None = None
+        """Empty nodes fetch a snapshot of at least this height; None: they execute all blocks."""
+        self.snapshot_interval = SNAPSHOT_INTERVAL_HEIGHTS
         self.lies: dict[int, Lie] = {}
         """Of those who send something else than their drivers say."""
         self.valid_until = Height(900)
@@ -155,10 +163,28 @@ class Cluster:
 
     def _boot(self, index: int) -> None:
         node = self.nodes[index]
-        node.store = LedgerStore(node.storage, Registry(), self.genesis)
+        if self.snapshots_from is not None and is_empty(node.storage):
+            node.sync = StateSync(
+                self.genesis,
+                fixed.hospital(node.index),
+                self._sync_world(index),
+                self.snapshots_from,
+            )
+        else:
+            self._start_driver(index)
+
+    def _start_driver(self, index: int) -> None:
+        node = self.nodes[index]
+        node.store = LedgerStore(node.storage, Registry(), self.genesis, self.snapshot_interval)
         world = self.world(index, node.store)
         node.driver = Driver(self.genesis, fixed.hospital(node.index), Registry(), world)
         node.driver.start()
+
+    def _sync_world(self, index: int) -> SyncWorld:
+        node = self.nodes[index]
+        settle = (lambda _: None) if node.safety is None else node.safety.settle
+        transport = SimulatedTransport(self, index)
+        return SyncWorld(self.clock, transport, node.trace, node.storage, settle)
 
     def world(self, index: int, store: LedgerStore) -> World:
         """The ports of a process that starts."""
@@ -181,7 +207,7 @@ class Cluster:
     def kill(self, *indexes: int) -> None:
         """Processes are gone at once; their disks stay."""
         for index in indexes:
-            self.nodes[index].driver = None
+            self.nodes[index].driver = self.nodes[index].sync = None
             self._frames = [f for f in self._frames if f[3] != index]
             heapify(self._frames)
 
@@ -222,6 +248,7 @@ class Cluster:
     def _due(self) -> Iterator[int]:
         """When something is to happen next, for each thing that may."""
         yield from (self.clock.now_ms + driver.idle_ms() for driver in self.running())
+        yield from (self.clock.now_ms + n.sync.idle_ms() for n in self.nodes if n.sync is not None)
         if self._frames:
             yield self._frames[0][0]
 
@@ -229,11 +256,22 @@ class Cluster:
         while self._frames and self._frames[0][0] <= self.clock.now_ms:
             _, _, sender, receiver, frame = heappop(self._frames)
             driver, member = self.nodes[receiver].driver, self.nodes[sender].index
-            if driver is not None:
+            sync = self.nodes[receiver].sync
+            if sync is not None:
+                self._turn_of(receiver, partial(sync.on_frame, fixed.hospital(member), frame))
+            elif driver is not None:
                 self._turn_of(receiver, partial(deliver, driver, fixed.hospital(member), frame))
         for index, node in enumerate(self.nodes):
-            if node.driver is not None and node.driver.idle_ms() == 0:
+            if node.sync is not None and node.sync.idle_ms() == 0:
+                self._turn_of(index, partial(self._sync_turn, index, node.sync))
+            elif node.driver is not None and node.driver.idle_ms() == 0:
                 self._turn_of(index, node.driver.tick)
+
+    def _sync_turn(self, index: int, sync: StateSync) -> None:
+        sync.tick()
+        if sync.done:
+            self.nodes[index].sync = None
+            self._start_driver(index)
 
     def _turn_of(self, index: int, turn: Callable[[], object]) -> None:
         try:
