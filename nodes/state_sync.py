@@ -234,7 +234,7 @@ class StateSync:
         fetch = self._fetch
         if fetch is None or self._work is not None:
             return  # a late answer
-        tasks = fetch.plan.answered(peer, untrusted.number, len(untrusted.chunks))
+        tasks = fetch.plan.answered(peer, untrusted.request, len(untrusted.chunks))
         if tasks is None:
             return
         if not untrusted.chunks:

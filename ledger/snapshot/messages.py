@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ledger import codec
 from ledger.codec import Value
+from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.errors import NotCanonical
 from ledger.light.bundles import (
     CHANGES_BYTES_MAX,
@@ -210,24 +211,25 @@ def _range(start: Value, stop: Value, what: str) -> tuple[int, int]:
 class ChunksRequest:
     """Asks for some chunks of one snapshot."""
 
-    number: int
-    """Of this request; the answer repeats it."""
     snapshot: Hash32
     """Hash of the snapshot's header."""
     items: tuple[Item, ...]
 
     def encode(self) -> bytes:
-        """[number, header hash, [item, ...]]."""
-        items = [item.to_value() for item in self.items]
-        return codec.encode([self.number, self.snapshot, items])
+        """[header hash, [item, ...]]."""
+        return codec.encode([self.snapshot, [item.to_value() for item in self.items]])
+
+    @property
+    def id(self) -> Hash32:
+        """H("chunks-request", bytes): the answer repeats it, and answers nothing else."""
+        return hash_tagged(Tag.CHUNKS_REQUEST, self.encode())
 
     @staticmethod
     def decode(data: bytes) -> "ChunksRequest":
         """Raises PeerFault."""
         what = "chunks request"
-        number, snapshot, items = codec.array(codec.decode(data, 16_384, what), 3, what)
+        snapshot, items = codec.array(codec.decode(data, 16_384, what), 2, what)
         return ChunksRequest(
-            codec.uint(number, what),
             Hash32(codec.binary(snapshot, what, 32)),
             tuple(_item(item) for item in codec.array_up_to(items, ITEMS_PER_REQUEST, what)),
         )
@@ -355,19 +357,20 @@ def _entries(value: Value, what: str) -> tuple[bytes, ...]:
 class ChunksAnswer:
     """Chunks for the first items of a request, in their order; none if the snapshot is gone."""
 
-    number: int
+    request: Hash32
+    """Which request this answers."""
     chunks: tuple[Chunk, ...]
 
     def encode(self) -> bytes:
-        """[number, [chunk, ...]]."""
-        return codec.encode([self.number, [chunk.to_value() for chunk in self.chunks]])
+        """[request's id, [chunk, ...]]."""
+        return codec.encode([self.request, [chunk.to_value() for chunk in self.chunks]])
 
     @staticmethod
     def decode(data: bytes) -> "ChunksAnswer":
         """Raises PeerFault."""
         what = "chunks answer"
-        number, chunks = codec.array(codec.decode(data, FRAME_BYTES_MAX, what), 2, what)
+        request, chunks = codec.array(codec.decode(data, FRAME_BYTES_MAX, what), 2, what)
         return ChunksAnswer(
-            codec.uint(number, what),
+            Hash32(codec.binary(request, what, 32)),
             tuple(_chunk(chunk) for chunk in codec.array_up_to(chunks, ITEMS_PER_REQUEST, what)),
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ledger.errors import NotCanonical
-from ledger.primitives import Hash32, MemberId
+from ledger.primitives import ZERO_HASH, Hash32, MemberId
 from ledger.snapshot.check import Task
 from ledger.snapshot.messages import ITEMS_PER_REQUEST, ChunksRequest
 
@@ -23,7 +23,7 @@ class _Provider:
     """A peer that offers this snapshot."""
 
     asked: tuple[Task, ...] = ()
-    number: int = 0
+    request: Hash32 = ZERO_HASH
     due_ms: int = 0
     unanswered: int = 0
 
@@ -38,7 +38,6 @@ class FetchPlan:
     """Tasks below one whose content is here already; None where it is not."""
     _waiting: list[Task] = field(default_factory=list)
     _providers: dict[MemberId, _Provider] = field(default_factory=dict)
-    _number: int = 0
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Tasks to be done, unless their content is here already."""
@@ -81,24 +80,21 @@ class FetchPlan:
                 break
             tasks = tuple(reversed(self._waiting[-share:]))
             del self._waiting[-share:]
-            self._number += 1
+            request = ChunksRequest(self.snapshot, tuple(task.item for task in tasks))
             provider = self._providers[peer]
-            provider.asked, provider.number = tasks, self._number
+            provider.asked, provider.request = tasks, request.id
             provider.due_ms = now_ms + REQUEST_TIMEOUT_MS
-            items = tuple(task.item for task in tasks)
-            made.append((peer, ChunksRequest(self._number, self.snapshot, items)))
+            made.append((peer, request))
         return made
 
-    def answered(self, peer: MemberId, number: int, chunks: int) -> tuple[Task, ...] | None:
+    def answered(self, peer: MemberId, request: Hash32, chunks: int) -> tuple[Task, ...] | None:
         """The tasks that the first ``chunks`` chunks of an answer are for; the rest wait again.
 
-        None for a late answer, whose tasks were given to others. Raises NotCanonical for an
-        answer to nothing, or of more chunks than were asked for.
+        None for an answer to something else, such as a request from before a crash: that is no
+        fault. Raises NotCanonical for more chunks than were asked for.
         """
         provider = self._providers.get(peer)
-        if number > self._number:
-            raise NotCanonical("chunks answer", "nobody asked for it")
-        if provider is None or not provider.asked or provider.number != number:
+        if provider is None or not provider.asked or provider.request != request:
             return None
         asked, provider.asked, provider.unanswered = provider.asked, (), 0
         if chunks > len(asked):

@@ -104,7 +104,7 @@ class Snapshots:
                 break
             chunks.append(chunk := snapshot.chunk(item))
             size += _cost(chunk)
-        return ChunksAnswer(request.number, tuple(chunks))
+        return ChunksAnswer(request.id, tuple(chunks))
 
 
 def _cost(chunk: Chunk) -> int:
@@ -162,7 +162,7 @@ class Snapshot:
             if leaves and size > CHUNK_BYTES:
                 return PageChunk(tuple(state_tree.slots_at(self, path)))
             leaves.append(Leaf(key, value, entries))
-        if not leaves:
+        if path and not leaves:
             raise NoSuchPart("subtree")
         return LeavesChunk(tuple(leaves))
 

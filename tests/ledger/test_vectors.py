@@ -20,7 +20,14 @@ from ledger.light.trust import TrustedChain, advance, trust_genesis
 from ledger.light.verify import verify_log_entry_bundle
 from ledger.merkle.proof import StateProof, verify_inclusion, verify_state
 from ledger.primitives import Hash32, Height, PatientKey, View
-from ledger.types.certificate import verify_quorum_certificate
+from ledger.snapshot.check import accept, first_tasks
+from ledger.snapshot.messages import (
+    ChunksAnswer,
+    ChunksRequest,
+    SnapshotOffer,
+    SnapshotQuery,
+)
+from ledger.types.certificate import CertifiedHeader, verify_quorum_certificate
 from ledger.types.genesis import Genesis
 from nodes.frames import Channel, split_frame
 from nodes.storage.safety_store import decode_vote
@@ -157,6 +164,29 @@ def test_consensus_vectors_verify_and_every_channel_has_a_frame() -> None:
     assert BlockRequest.decode(payloads["BLOCK_REQUEST"]).first == 7
     vote = decode_vote(codec.decode(bytes.fromhex(vectors["vote record"]), 1_000, "vote"))
     assert vote.digest.hex() == vectors["signed digests"]["commit"]
+
+
+def test_snapshot_vectors_lead_to_the_certified_header() -> None:
+    vectors = recorded("snapshot.json")
+    certified = CertifiedHeader.decode(bytes.fromhex(vectors["certified header"]))
+    header = certified.header
+    assert SnapshotQuery.decode(bytes.fromhex(vectors["query"])).known == 0
+    assert SnapshotOffer.decode(bytes.fromhex(vectors["offer"])).headers == (certified,)
+    tasks = {task.item: task for task in first_tasks(header)}
+    for name in (
+        "leaves",
+        "page",
+        "nodes of a log",
+        "entries of a log",
+        "headers",
+        "receipts",
+        "block",
+    ):
+        request = ChunksRequest.decode(bytes.fromhex(vectors["requests"][name]))
+        answer = ChunksAnswer.decode(bytes.fromhex(vectors["answers"][name]))
+        assert (request.snapshot, answer.request) == (header.hash, request.id)
+        below = accept(tasks[request.items[0]], header, answer.chunks[0])
+        tasks.update((task.item, task) for task in below)
 
 
 def test_genesis_vector_gives_its_chain_id() -> None:

@@ -36,9 +36,24 @@ from ledger.light.bundles import (
 )
 from ledger.light.saved import SavedProof
 from ledger.light.trust import TrustedChain, advance
-from ledger.merkle import log_tree
+from ledger.limits import LOG_PIECE_ENTRIES
+from ledger.merkle import log_tree, state_tree
 from ledger.merkle.proof import StateProof
 from ledger.primitives import Height, View
+from ledger.snapshot.messages import (
+    BlockChunk,
+    BlockItem,
+    ChunksAnswer,
+    ChunksRequest,
+    HeadersItem,
+    Item,
+    LogItem,
+    PageChunk,
+    ReceiptsItem,
+    SnapshotOffer,
+    SnapshotQuery,
+    SubtreeItem,
+)
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest, vote_digest
 from ledger.types.entries import (
@@ -57,8 +72,10 @@ from nodes import frames
 from nodes.frames import Channel
 from nodes.ports import Vote
 from nodes.storage.safety_store import encode_vote
+from nodes.storage.snapshots import Snapshot
 from tests.consensus import kit as consensus
 from tests.light import kit
+from tests.snapshot import kit as snapshot_kit
 from tests.vectors import fixed
 
 FOLDER = Path(__file__).parent
@@ -351,6 +368,7 @@ def consensus_vectors() -> Vectors:
         "commit": commit_digest(*votes),
     }
     committed = [CommittedBlock(each, consensus.certificate(each)) for each in (block, second)]
+    request = ChunksRequest(block.hash, (BlockItem(),))
     payloads = {
         Channel.CONSENSUS: encode_message(messages["prepare"]),
         Channel.TRANSACTIONS: frames.encode_transactions([fixed.signed_transaction().encoded]),
@@ -360,6 +378,12 @@ def consensus_vectors() -> Vectors:
         Channel.BLOCKS: encode_blocks(committed),
         Channel.BODY_REQUEST: block.hash,
         Channel.BODY: block.encoded,
+        Channel.SNAPSHOT_QUERY: SnapshotQuery(Height(7)).encode(),
+        Channel.SNAPSHOT_OFFER: SnapshotOffer(
+            (), (CertifiedHeader(block.header, consensus.certificate(block)),)
+        ).encode(),
+        Channel.CHUNKS_REQUEST: request.encode(),
+        Channel.CHUNKS: ChunksAnswer(request.id, (BlockChunk(block),)).encode(),
     }
     vote = Vote(
         Tag.SIGN_COMMIT, Height(1), View(0), digests["commit"], codec.encode(proof.to_value())
@@ -374,6 +398,37 @@ def consensus_vectors() -> Vectors:
             for channel, payload in payloads.items()
         },
         "vote record": codec.encode(encode_vote(vote)).hex(),
+    }
+
+
+def snapshot_vectors() -> Vectors:
+    """One snapshot: its certified header, and each kind of item with its chunk."""
+    values = {b"member/%d" % i: b"value %d" % i for i in range(5)}
+    log = [b"entry %d" % i for i in range(LOG_PIECE_ENTRIES + 1)]
+    source = snapshot_kit.Source(values, {b"log/short": log[:2], b"log/long": log})
+    kept = Snapshot(source.storage, source.certified)
+    items: dict[str, Item] = {
+        "headers": HeadersItem(),
+        "block": BlockItem(),
+        "leaves": SubtreeItem(b""),
+        "nodes of a log": LogItem(b"log/long", 0, len(log)),
+        "entries of a log": LogItem(b"log/long", LOG_PIECE_ENTRIES, len(log)),
+        "receipts": ReceiptsItem(Height(2), 0, 2),
+    }
+    page = PageChunk(tuple(state_tree.slots_at(kept, b"")))
+    requests = {name: ChunksRequest(kept.hash, (item,)) for name, item in items.items()}
+    answers = {
+        name: ChunksAnswer(request.id, (kept.chunk(items[name]),))
+        for name, request in requests.items()
+    }
+    requests["page"] = requests["leaves"]
+    answers["page"] = ChunksAnswer(requests["page"].id, (page,))
+    return {
+        "certified header": source.certified.encode().hex(),
+        "query": SnapshotQuery(Height(0)).encode().hex(),
+        "offer": SnapshotOffer((), (source.certified,)).encode().hex(),
+        "requests": {name: each.encode().hex() for name, each in requests.items()},
+        "answers": {name: each.encode().hex() for name, each in answers.items()},
     }
 
 
@@ -392,6 +447,7 @@ FILES: dict[str, Callable[[], Vectors]] = {
     "light.json": light_vectors,
     "sealing.json": sealing_vectors,
     "consensus.json": consensus_vectors,
+    "snapshot.json": snapshot_vectors,
     "shapes.json": shapes,
 }
 
