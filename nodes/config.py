@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ledger.errors import OutOfRange, PeerFault, WorldFault
-from ledger.limits import ROWS_PER_TRANSACTION_MAX
+from ledger.limits import ROWS_PER_TRANSACTION_MAX, SNAPSHOT_HEIGHTS_MIN
 from ledger.primitives import MemberId
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis
 from nodes.transport.peer_links import Address
@@ -117,6 +117,8 @@ class NodeConfig(_Service):
     """Where the node's HTTP interface listens."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 2 * 1024**3
     """Below this much free disk space the node admits no transactions (L5); 0 turns it off."""
+    snapshot_min_height: Annotated[int, Field(ge=0)] = SNAPSHOT_HEIGHTS_MIN
+    """A node without a chain fetches a snapshot of at least this height; 0: it executes all."""
 
     @property
     def ledger_path(self) -> Path:

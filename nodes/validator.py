@@ -57,10 +57,10 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         links = _links(config, genesis, receiver, trace)
         await links.start()
         stack.push_async_callback(links.close)
-        if opened is None:
+        if opened is None and config.snapshot_min_height:
             settle = (lambda _: None) if safety is None else safety.settle
             world = SyncWorld(SystemClock(), links, trace, storage, settle)
-            sync = SyncRuntime(StateSync(genesis, config.member, world))
+            sync = SyncRuntime(StateSync(genesis, config.member, world, config.snapshot_min_height))
             receiver.target = sync.on_frame
             await sync.run()
         store = opened or LedgerStore(storage, Registry(), genesis)

@@ -13,9 +13,8 @@ from ledger.codec import Value
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.errors import NotCanonical
 from ledger.light.bundles import (
-    CHANGES_BYTES_MAX,
     LOG_ENTRY_BYTES_MAX,
-    MEMBERSHIP_CHANGES_MAX,
+    MEMBERSHIP_CHANGES_PAGE,
     STATE_KEY_BYTES_MAX,
     STATE_VALUE_BYTES_MAX,
     MembershipChange,
@@ -102,9 +101,9 @@ class SnapshotOffer:
 def changes_that_fit(changes: Sequence[MembershipChange]) -> tuple[MembershipChange, ...]:
     """The first of ``changes`` that one offer has room for."""
     size, kept = 0, list[MembershipChange]()
-    for change in changes[:MEMBERSHIP_CHANGES_MAX]:
+    for change in changes[:MEMBERSHIP_CHANGES_PAGE]:
         size += len(change.encode())
-        if kept and size > min(CHANGES_BYTES_MAX, FRAME_BYTES_MAX // 2):
+        if kept and size > FRAME_BYTES_MAX // 2:
             break
         kept.append(change)
     return tuple(kept)

@@ -36,6 +36,7 @@ from nodes.ports import Put, Storage
 from nodes.storage.layout import (
     BLOCK,
     CERTIFIED,
+    CHANGE,
     COLUMN,
     FETCHED,
     NEWEST,
@@ -136,7 +137,7 @@ class FetchedSnapshot:
         settle(header.height)
         self._storage.write(
             [
-                *(_certified(change.certified) for change in changes),
+                *(put for change in changes for put in _change(change)),
                 _certified(certified),
                 Put(BLOCK + height_bytes(header.height), block.encoded),
                 *(Put(key, None) for key, _ in self._storage.scan(FETCHED)),
@@ -243,6 +244,11 @@ def _executed_writes(height: int, receipts: Sequence[bytes]) -> Iterator[Write]:
     for index, encoded in enumerate(receipts):
         transaction_id = Receipt.decode(encoded).transaction_id
         yield Column.EXECUTED, transaction_id, codec.encode([height, index])
+
+
+def _change(change: MembershipChange) -> tuple[Put, Put]:
+    at = height_bytes(change.certified.header.height)
+    return _certified(change.certified), Put(CHANGE + at, change.membership.encode())
 
 
 def _certified(certified: CertifiedHeader) -> Put:

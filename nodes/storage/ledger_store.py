@@ -113,7 +113,7 @@ class LedgerStore:
         A snapshot is kept for others at each height that ``snapshot_interval`` divides. Raises
         WrongGenesis, StateDamaged or what ``storage`` raises.
         """
-        self.snapshots = Snapshots(storage, snapshot_interval)
+        self.snapshots = Snapshots(storage, snapshot_interval, self.membership_changes)
         self._storage = storage
         self._lock = RLock()
         self._kept_receipts: tuple[int, tuple[bytes, ...]] = (0, ())
@@ -216,7 +216,8 @@ class LedgerStore:
         self, after: int, limit: int
     ) -> tuple[tuple[CertifiedHeader, Membership], ...]:
         """The first ``limit`` headers above ``after`` that change the membership, and to which."""
-        found = islice(self._storage.scan(layout.CHANGE, layout.CHANGE + height_bytes(after + 1)), limit)
+        first = layout.CHANGE + height_bytes(after + 1)
+        found = islice(self._storage.scan(layout.CHANGE, first), limit)
         return tuple(
             (self.certified_header(int.from_bytes(key[1:], "big")), Membership.decode(value))
             for key, value in found

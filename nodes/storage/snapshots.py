@@ -6,11 +6,12 @@ After a restart there is one of the newest height, so that a node has nearly alw
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ledger import codec
 from ledger.contract_api import Column
 from ledger.errors import PeerFault, StateDamaged
-from ledger.light.bundles import MembershipChange
+from ledger.light.bundles import MEMBERSHIP_CHANGES_PAGE, MembershipChange
 from ledger.limits import LOG_PIECE_ENTRIES, SNAPSHOTS_KEPT
 from ledger.merkle import state_tree
 from ledger.merkle.log_tree import leaf_hash, root_of
@@ -43,6 +44,7 @@ from ledger.snapshot.messages import (
 from ledger.state import entry_key
 from ledger.types.block import Block
 from ledger.types.certificate import CertifiedHeader
+from ledger.types.membership import Membership
 from nodes.ports import Storage, StorageView
 from nodes.storage.layout import (
     BLOCK,
@@ -54,6 +56,9 @@ from nodes.storage.layout import (
     leaf_in,
     place_of,
 )
+
+Changes: TypeAlias = Callable[[int, int], Sequence[tuple[CertifiedHeader, Membership]]]
+"""The first so many membership changes after a height, lowest first."""
 
 
 @dataclass(eq=False)
@@ -67,12 +72,11 @@ class NoSuchPart(PeerFault):
 class Snapshots:
     """The newest snapshots of one store."""
 
-    def __init__(self, storage: Storage, interval: int) -> None:
+    def __init__(self, storage: Storage, interval: int, changes: Changes) -> None:
         self._storage = storage
         self._interval = interval
+        self._changes = changes
         self._kept: list[Snapshot] = []
-        self.changes: Callable[[int], Sequence[MembershipChange]] = lambda after: ()
-        """Membership changes after a height, lowest first."""
 
     def opened(self, newest: CertifiedHeader | None) -> None:
         """The store was opened at this height; None before the first block."""
@@ -89,7 +93,8 @@ class Snapshots:
 
     def offer(self, query: SnapshotQuery) -> SnapshotOffer:
         """What there is, for who knows the membership changes up to a height."""
-        changes = tuple(self.changes(query.known))
+        found = self._changes(query.known, MEMBERSHIP_CHANGES_PAGE + 1)
+        changes = [MembershipChange(certified, to) for certified, to in found]
         sent = changes_that_fit(changes)
         headers = [kept.certified for kept in self._kept] if len(sent) == len(changes) else []
         return SnapshotOffer(sent, tuple(headers))
