@@ -42,6 +42,7 @@ _ALARMS = frozenset(
         "record_altered",
         "record_not_verified",
         "request_failed",
+        "snapshot_discarded",
         "stopped",
     }
 )
