@@ -31,6 +31,10 @@ class ReadableStore(Protocol):
     """The part of ``LedgerStore`` that answers questions."""
 
     @property
+    def base(self) -> Height:
+        """Height of the state that the store began with: there is no block below it."""
+
+    @property
     def height(self) -> Height:
         """Newest committed height; 0 before the first block."""
 

@@ -105,7 +105,7 @@ class NodeApi:
         if request.match_info.get("height") is None:
             self.proofs.require_block()
         if self.node.store.header(height) is None:
-            raise Problem(404, "chain/no-such-height", "no block of that height is committed")
+            raise self._no_such_height()
         return msgpack_answer(self.node.store.certified_header(height).encode())
 
     async def memberships(self, request: web.Request) -> web.Response:
@@ -140,12 +140,17 @@ class NodeApi:
             raise Problem(400, "request/malformed", "indexes: rising numbers are wanted")
         return msgpack_answer(self.proofs.log_entries(self._log_key(request), indexes))
 
+    def _no_such_height(self) -> Problem:
+        store = self.node.store
+        first = max(1, store.base)
+        return Problem(404, "chain/no-such-height", f"blocks {first} to {store.height} are here")
+
     async def block(self, request: web.Request) -> web.Response:
         """``GET /v1/blocks/{height}``: receipts too, which the header's receipt root proves."""
         height = self._height(request)
         block, certificate = self.node.store.block(height), self.node.store.certificate(height)
         if block is None or certificate is None:
-            raise Problem(404, "chain/no-such-height", "no block of that height is committed")
+            raise self._no_such_height()
         receipts = self.node.store.encoded_receipts(height)
         return msgpack_answer(codec.encode([block.encoded, certificate.encode(), receipts]))
 

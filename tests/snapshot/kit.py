@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from contracts.registry import Registry
 from ledger import codec
 from ledger.contract_api import Column
+from ledger.light.bundles import MembershipChange
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs
 from ledger.snapshot.check import Task, accept, first_tasks, history
@@ -155,13 +156,13 @@ class Target:
                 chunks -= 1
         return True
 
-    def finish(self, source: Source) -> LedgerStore:
+    def finish(self, source: Source, changes: Sequence[MembershipChange] = ()) -> LedgerStore:
         """What the fetched store is, once opened."""
         stored = source.storage.get(BLOCK + height_bytes(source.height))
         assert stored is not None
         block = Block.decode(stored)
         fetched = FetchedSnapshot(self.storage, CHAIN)
-        for _ in fetched.finish(source.certified, block, (), self.settled.append):
+        for _ in fetched.finish(source.certified, block, changes, self.settled.append):
             pass
         return LedgerStore(self.storage, Registry(), GENESIS)
 

@@ -31,6 +31,8 @@ from ledger.snapshot.messages import (
     NodesChunk,
     PageChunk,
     ReceiptsItem,
+    SnapshotOffer,
+    SnapshotQuery,
     SubtreeItem,
 )
 from ledger.types.block import Block
@@ -41,6 +43,7 @@ from nodes.storage.layout import place_of
 from nodes.storage.ledger_store import HeightUnknown, LedgerStore, StateTooOld, WrongGenesis
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.snapshots import NoSuchPart
+from tests.light import kit as light
 from tests.snapshot.kit import CHAIN, GENESIS, Source, Target, state_of
 from tests.vectors import fixed
 
@@ -152,6 +155,21 @@ def test_LIGHT_1_it_proves_its_newest_state_and_says_what_it_does_not_have() -> 
     with pytest.raises(StateTooOld) as old:
         store.state_at(8)
     assert (old.value.oldest, old.value.newest) == (9, 9)
+
+
+def test_membership_changes_below_the_base_are_kept_for_light_clients() -> None:
+    chain = light.Chain(4)
+    chain.commit([0, 1, 2, 3, 4])
+    source = Source({b"parameters": b"1"}, height=5)
+    target = Target()
+    target.fetch(source.header, source.snapshots().answer)
+    store = target.finish(source, chain.changes)
+    kept = [(chain.changes[0].certified, chain.changes[0].membership)]
+    assert list(store.membership_changes(0, 10)) == kept
+    assert store.certified_header(1) == kept[0][0]
+    offer = store.snapshots.offer(SnapshotQuery(Height(0)))
+    assert offer == SnapshotOffer(tuple(chain.changes), (source.certified,))
+    assert store.snapshots.offer(SnapshotQuery(Height(1))).changes == ()
 
 
 # -- lies -----------------------------------------------------------------------------------
