@@ -40,9 +40,9 @@ NODES_MAX = 4_096
 SLOTS = 16
 ENTRY_BYTES_MAX = max(LOG_ENTRY_BYTES_MAX, RECEIPT_BYTES_MAX)
 """One entry of a log, or one receipt."""
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 128 * 1024
 """A subtree of more is answered with its page; a single leaf with its short log may be larger."""
-ANSWER_BYTES = 1024 * 1024
+ANSWER_BYTES = 128 * 1024
 """No chunk is added to an answer of more."""
 _CHUNK_BYTES_MAX = (
     LOG_PIECE_ENTRIES * (ENTRY_BYTES_MAX + 3) + STATE_KEY_BYTES_MAX + STATE_VALUE_BYTES_MAX + 64
