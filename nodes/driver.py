@@ -46,7 +46,6 @@ from ledger.crypto.keys import Signer
 from ledger.errors import NotCanonical, PeerFault
 from ledger.execution import VerifiedTransaction
 from ledger.primitives import Hash32, Height, MemberId, View
-from ledger.snapshot.messages import ChunksRequest, SnapshotQuery
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, verify_quorum_certificate
 from ledger.types.genesis import Genesis
@@ -295,11 +294,9 @@ class Driver:
             case Channel.BODY if self.replica.wants_bodies():  # else another peer was faster
                 self._step(BodyFound(catchup.decode_body(payload)))
             case Channel.SNAPSHOT_QUERY:
-                offer = self._store.snapshots.offer(SnapshotQuery.decode(payload))
-                self._send(peer, Channel.SNAPSHOT_OFFER, offer.encode())
+                self._send(peer, Channel.SNAPSHOT_OFFER, self._store.snapshots.offered(payload))
             case Channel.CHUNKS_REQUEST:
-                answer = self._store.snapshots.answer(ChunksRequest.decode(payload))
-                self._send(peer, Channel.CHUNKS, answer.encode())
+                self._send(peer, Channel.CHUNKS, self._store.snapshots.answered(payload))
             case Channel.SNAPSHOT_OFFER | Channel.CHUNKS:
                 pass  # late: it was asked for before this driver started
             case Channel.TRANSACTIONS:

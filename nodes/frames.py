@@ -8,6 +8,7 @@ from ledger.catchup import HINT_BYTES_MAX
 from ledger.errors import NotCanonical
 from ledger.limits import BLOCK_BYTES_MAX, FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32
+from ledger.snapshot.messages import REQUEST_BYTES_MAX
 from ledger.types.certificate import CERTIFICATE_BYTES_MAX
 
 TRANSACTIONS_PER_FRAME = 500
@@ -49,6 +50,10 @@ _BYTES_MAX: Mapping[int, int] = {
     Channel.BLOCKS: FRAME_BYTES_MAX,
     Channel.BODY_REQUEST: 1 + Hash32.SIZE,
     Channel.BODY: 1 + BLOCK_BYTES_MAX,
+    Channel.SNAPSHOT_QUERY: 1 + HINT_BYTES_MAX,
+    Channel.SNAPSHOT_OFFER: FRAME_BYTES_MAX,
+    Channel.CHUNKS_REQUEST: 1 + REQUEST_BYTES_MAX,
+    Channel.CHUNKS: FRAME_BYTES_MAX,
 }
 _UNKNOWN_BYTES_MAX = 1 + HINT_BYTES_MAX
 

@@ -61,6 +61,14 @@ SHARES: Mapping[Channel, Share] = {
     # One body in a view change, and again every half second until it has come.
     Channel.BODY_REQUEST: Share(20_000, 100_000),
     Channel.BODY: Share(20_000, 100_000),
+    # Two a second, from a node without a chain; the changes of the membership are read for it.
+    Channel.SNAPSHOT_QUERY: Share(10_000, 50_000, 1_000),
+    # What was asked for before this node had a chain; it is not even decoded.
+    Channel.SNAPSHOT_OFFER: Share(10_000, 50_000),
+    Channel.CHUNKS: Share(10_000, 50_000),
+    # One at a time, of at most two chunks read: 13 ms measured. Who fetches checks and stores
+    # each answer, which takes longer than to give it.
+    Channel.CHUNKS_REQUEST: Share(500_000, 1_000_000, 10_000),
     # Verified in threads. 5,000 a second are twice what four validators on two cores commit;
     # the burst is one full mempool.
     Channel.TRANSACTIONS: Share(500_000, MEMPOOL_TRANSACTIONS_MAX * SIGNATURE_US),

@@ -33,6 +33,7 @@ from ledger.types.block import HEADER_BYTES_MAX, RECEIPT_BYTES_MAX, Block, Heade
 from ledger.types.certificate import CertifiedHeader
 
 ITEMS_PER_REQUEST = 16
+REQUEST_BYTES_MAX = 64 + ITEMS_PER_REQUEST * (STATE_KEY_BYTES_MAX + 32)
 PATH_NIBBLES_MAX = 64
 """A position has 256 bits, and a node of the tree's pages stands for four."""
 NODES_MAX = 4_096
@@ -227,7 +228,7 @@ class ChunksRequest:
     def decode(data: bytes) -> "ChunksRequest":
         """Raises PeerFault."""
         what = "chunks request"
-        snapshot, items = codec.array(codec.decode(data, 16_384, what), 2, what)
+        snapshot, items = codec.array(codec.decode(data, REQUEST_BYTES_MAX, what), 2, what)
         return ChunksRequest(
             Hash32(codec.binary(snapshot, what, 32)),
             tuple(_item(item) for item in codec.array_up_to(items, ITEMS_PER_REQUEST, what)),

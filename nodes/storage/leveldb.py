@@ -25,6 +25,7 @@ from nodes.storage.errors import (
     StorageWriteFailed,
 )
 
+
 class _Source(Protocol):
     """What plyvel's database and its snapshots have in common."""
 

@@ -91,6 +91,14 @@ class Snapshots:
     def _keep(self, certified: CertifiedHeader) -> None:
         self._kept = [*self._kept, Snapshot(self._storage.view(), certified)][-SNAPSHOTS_KEPT:]
 
+    def offered(self, untrusted_query: bytes) -> bytes:
+        """``offer`` for what a peer sent; raises PeerFault."""
+        return self.offer(SnapshotQuery.decode(untrusted_query)).encode()
+
+    def answered(self, untrusted_request: bytes) -> bytes:
+        """``answer`` for what a peer sent; raises PeerFault."""
+        return self.answer(ChunksRequest.decode(untrusted_request)).encode()
+
     def offer(self, query: SnapshotQuery) -> SnapshotOffer:
         """What there is, for who knows the membership changes up to a height."""
         found = self._changes(query.known, MEMBERSHIP_CHANGES_PAGE + 1)

@@ -475,7 +475,7 @@ def test_SAFE_3_a_crash_at_any_step_of_the_end_leaves_no_chain_or_the_whole() ->
     assert Target(fetched_storage).fetch(source.header, source.snapshots().answer)
     for writes in range(400):
         storage = Power()
-        storage._values = dict(fetched_storage._values)
+        storage._sealed = dict(fetched_storage._sealed)
         storage.left = writes
         target = Target(storage)
         try:
