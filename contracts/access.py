@@ -1,17 +1,17 @@
 """Access: who may read what, for which purpose. A "yes" is a permission on chain (ACC-1)."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from contracts.actions import ActionContract
-from contracts.lookup import find_member
+from contracts.lookup import find_member, find_permission
 from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.errors import NotCanonical
 from ledger.limits import PERMISSION_HEIGHTS
-from ledger.primitives import Hash32, Height, MemberId, PatientKey, TimestampMs
+from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey, TimestampMs
 from ledger.types.entries import PURPOSES, VIEWS, Permission, permission_key
 from ledger.types.genesis import Member, UserKey
 
@@ -112,6 +112,49 @@ class RequestRelease:
         return _permit(None, self.holder, "deidentified", self.purpose, context, state)
 
 
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """To end a permission before its last height."""
+
+    permission: Hash32
+
+    @classmethod
+    def parse(cls, args: tuple[Value, ...]) -> Self:
+        """[permission]; raises PeerFault."""
+        what = "access/revoke"
+        (permission,) = codec.array(args, 1, what)
+        return cls(Hash32(codec.binary(permission, what, Hash32.SIZE)))
+
+    def apply(self, context: CallContext, state: StateView) -> tuple[Value, ...]:
+        """Sets the last height to the one below; returns (it,). In this order:
+
+        a) the permission exists: ``access/no-such-permission``
+        b) the signer may end it: ``access/not-permitted``
+        c) it has not ended: ``access/permission-expired`` with (its last height,)
+
+        Whoever reads under it finds it expired, from the next transaction of this block on.
+        """
+        permission = find_permission(state, self.permission)
+        if permission is None:
+            raise Refused("access/no-such-permission")
+        if not may_revoke(context.signer, context.key_id, permission):
+            raise Refused(NOT_PERMITTED)
+        if permission.expires < context.height:
+            raise Refused("access/permission-expired", permission.expires)
+        ended = replace(permission, expires=Height(context.height - 1))
+        state.put(permission_key(self.permission), ended.encode())
+        return (ended.expires,)
+
+
+def may_revoke(user: UserKey, key_id: KeyId, permission: Permission) -> bool:
+    """Whether a key may end a permission: who asked, whom it is about, or who releases under it."""
+    return (
+        key_id == permission.reader
+        or (user.patient is not None and user.patient == permission.patient)
+        or ("administrator" in user.roles and user.member == permission.holder)
+    )
+
+
 def _permit(
     patient: PatientKey | None,
     holder: MemberId | None,
@@ -139,4 +182,6 @@ def _one_of(names: tuple[str, ...], value: Value, what: str) -> str:
     return name
 
 
-ACCESS = ActionContract("access", {"request": Request, "request_release": RequestRelease})
+ACCESS = ActionContract(
+    "access", {"request": Request, "request_release": RequestRelease, "revoke": Revoke}
+)

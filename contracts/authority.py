@@ -19,6 +19,13 @@ AUTHORITY: Mapping[tuple[str, str], Set[Caller]] = {
     # A resident's key belongs to the hospital that bound it.
     ("access", "request"): {("hospital", "treating"), ("hospital", "resident")},
     ("access", "request_release"): {("vendor", "vendor-service")},
+    # Whose permission it is, the contract asks.
+    ("access", "revoke"): {
+        ("hospital", "treating"),
+        ("hospital", "resident"),
+        ("hospital", "administrator"),
+        ("vendor", "vendor-service"),
+    },
     ("audit", "disclose"): {("hospital", "gateway")},
     ("audit", "disclose_release"): {("hospital", "gateway")},
 }

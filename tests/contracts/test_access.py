@@ -1,5 +1,6 @@
 """The default rules of access, exhaustively against an oracle, and what a permission says."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -157,3 +158,22 @@ def test_bad_arguments_permit_nothing(args):
 )
 def test_bad_arguments_release_nothing(args):
     assert Caller().refusal(VENDOR, "access/request_release", *args) == ("access/bad-arguments", ())
+
+
+@pytest.mark.parametrize("args", [(), (b"short",), ("1" * 32,), (None,), (bytes(32), 0)])
+def test_bad_arguments_revoke_nothing(args):
+    assert Caller().refusal(DOCTOR, "access/revoke", *args) == ("access/bad-arguments", ())
+
+
+def test_ACC_1_nothing_is_disclosed_after_a_revocation_in_the_same_block_either():
+    caller = Caller(height=7)
+    permission, _ = caller.call(DOCTOR, "access/request", patient(1), "clinical", "TREAT")
+    disclosure = ("hospital-b/gateway", "audit/disclose", permission, ())
+    assert caller.refusal(*disclosure) is None
+    before = Permission.decode(caller.state.values[permission_key(permission)])
+    assert caller.call("resident-1", "access/revoke", permission) == (6,)
+    assert caller.refusal(*disclosure) == ("audit/permission-expired", (6,))
+    after = Permission.decode(caller.state.values[permission_key(permission)])
+    assert after == dataclasses.replace(before, expires=6)
+    again = caller.refusal("resident-1", "access/revoke", permission)
+    assert again == ("access/permission-expired", (6,))

@@ -17,6 +17,10 @@ READERS = {
     "hospital-b/treating": ("clinical", "ETREAT"),
     "resident-1": ("resident", "PATRQT"),
 }
+REVOKERS = sorted(
+    {*READERS, "resident-2", "vendor-new/vendor-service", "vendor-old/vendor-service"}
+    | {"hospital-a/administrator", "hospital-b/administrator", "hospital-c/treating"}
+)
 
 
 class AuditMachine(RuleBasedStateMachine):
@@ -55,6 +59,26 @@ class AuditMachine(RuleBasedStateMachine):
         call = (reader, "access/request_release", holder, "HRESCH")
         permission, expires = self.caller.call(*call)
         self.permissions.append((permission, reader, holder, expires))
+
+    @rule(who=st.sampled_from(REVOKERS), which=st.integers(0, 8))
+    def revoke(self, who, which):
+        call = (who, "access/revoke")
+        if which >= len(self.permissions):
+            refused = self.caller.refusal(*call, digest(2**200))
+            assert refused == ("access/no-such-permission", ())
+            return
+        permission, reader, subject, expires = self.permissions[which]
+        own = who == reader or (who, subject) in (("resident-1", 1), ("resident-2", 2))
+        if not own and who != f"{subject}/administrator":
+            expected = ("access/not-permitted", ())
+        elif expires < self.caller.height:
+            expected = ("access/permission-expired", (expires,))
+        else:
+            ended = self.caller.height - 1
+            assert self.caller.call(*call, permission) == (ended,)
+            self.permissions[which] = (permission, reader, subject, ended)
+            return
+        assert self.caller.refusal(*call, permission) == expected
 
     @rule(hospital=HOSPITAL, which=st.integers(0, 8), rows=st.sets(st.integers(0, 4), max_size=3))
     def disclose(self, hospital, which, rows):
