@@ -83,6 +83,10 @@ class SafetyStore(Protocol):
         """
 
     @property
+    def below(self) -> Height:
+        """Heights below it are settled: a vote there would be refused; 0 at first."""
+
+    @property
     def highest_height(self) -> Height:
         """The highest height that was voted at or settled; 0 at first."""
 

@@ -55,11 +55,16 @@ class Voter:
     def cast(self, votes: Sequence[Vote]) -> list[Message]:
         """Messages of ``votes``, in order; all of them are durable when this returns.
 
+        None at a height that is settled: a validator that lost its ledger, and not its safety
+        store, decided those heights before and is fetching them again (L4).
         Raises EquivocationRefused where the safety store remembers another promise.
         """
-        prepared = [self._record(vote) for vote in votes]
-        self._safety.append(prepared)
-        return [self._sign(vote, record) for vote, record in zip(votes, prepared, strict=True)]
+        recorded = [(vote, self._record(vote)) for vote in votes]
+        unsettled = [
+            (vote, record) for vote, record in recorded if record.height >= self._safety.below
+        ]
+        self._safety.append([record for _, record in unsettled])
+        return [self._sign(vote, record) for vote, record in unsettled]
 
     def _record(self, vote: Vote) -> ports.Vote:
         match vote:

@@ -177,6 +177,11 @@ class MemorySafetyStore:
         self._log.prune(height)
 
     @property
+    def below(self) -> Height:
+        """Lower heights are settled."""
+        return self._log.below
+
+    @property
     def highest_height(self) -> Height:
         """The highest height that was voted at or settled."""
         return self._log.highest_height
@@ -237,6 +242,11 @@ class FileSafetyStore:
     def highest_view(self) -> View:
         """The highest view of any vote ever recorded."""
         return self._log.highest_view
+
+    @property
+    def below(self) -> Height:
+        """Lower heights are settled."""
+        return self._log.below
 
     @property
     def highest_height(self) -> Height:

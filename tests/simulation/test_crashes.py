@@ -142,3 +142,33 @@ def test_I9_a_crash_of_the_primary_that_opens_a_view(point):
     cluster.start(0)
     agrees(cluster, 3)
     log.check()
+
+
+@pytest.mark.parametrize("rotation", [1, 1_000], ids=["as primary", "as backup"])
+def test_L4_a_validator_that_lost_its_ledger_and_kept_its_votes_follows_until_it_is_back(rotation):
+    cluster, log = Cluster(4, rotation=rotation), SignatureLog()
+    held = False
+
+    def judge(sender: int, receiver: int, frame: bytes) -> int | None:
+        log.saw(frame)
+        return None if held and receiver == 3 and frame[0] == Channel.BLOCKS else 2
+
+    cluster.judge = judge
+    cluster.start()
+    for via in (0, 1, 2):
+        agrees(cluster, via)
+    cluster.kill(3)
+    cluster.nodes[3].storage = MemoryStorage()
+    held = True
+    cluster.start(3)
+    # It has work and no blocks: its timers fire at heights that its key has settled.
+    cluster.submit(3, cluster.registration(3))
+    cluster.run(10 * TIMEOUT_MS)
+    assert cluster.nodes[3].driver is not None
+    assert cluster.nodes[3].driver.replica.height == 1
+    held = False
+    agrees(cluster, 3)
+    # It votes again: with another one down, its vote is needed.
+    cluster.kill(0)
+    agrees(cluster, 3)
+    log.check()
