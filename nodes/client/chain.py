@@ -5,6 +5,7 @@ Nothing that comes back is verified here; ``nodes.client.session`` does that.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from ledger import codec
 from ledger.errors import LedgerError
@@ -40,6 +41,8 @@ class TransactionState:
     """"committed", "pending" or "unknown"."""
     receipt: Receipt | None
     """Only where committed; it is the server's word, not proved."""
+    place: tuple[int, int] | None = None
+    """Height, and index in its block, of a committed one; the server's word too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,12 @@ class ChainClient:
             raise self._unreadable("the status of a transaction is unknown")
         if status != "committed":
             return TransactionState(str(status), None)
-        return TransactionState("committed", self._receipt(receipt, transaction_id))
+        place = answer.get("height"), answer.get("index")
+        if not all(type(number) is int for number in place):
+            raise self._unreadable("a committed transaction has no place")
+        return TransactionState(
+            "committed", self._receipt(receipt, transaction_id), cast(tuple[int, int], place)
+        )
 
     async def status(self) -> Mapping[str, object]:
         """Height, view, root, peers: the server's word."""

@@ -16,6 +16,7 @@ BASH = (
     "scripts/demo",
     "scripts/make-sample",
     "scripts/model",
+    "scripts/nemesis",
     "scripts/simulate",
     "scripts/test",
     ".ci/run",
