@@ -217,7 +217,7 @@ class Cluster:
         if process is None or (code := process.poll()) is None:
             return False
         node.process = None
-        words = node.log.read_text("utf-8", "replace").strip().splitlines()
+        words = node.log.read_text("utf-8", "replace").strip().splitlines() or ["no log"]
         text = f"{node.name} exit {code} ({node.excuse or 'unexplained'}): {words[-1][:300]}"
         node.exits.append(text)
         if not node.excuse or code != EXIT_FAULT:

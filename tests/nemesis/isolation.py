@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -117,11 +118,15 @@ class Namespaces:
         kept.rmdir()
 
     def fill_disk(self, path: Path, left_bytes: int) -> None:
-        """Shrinks that disk until so much is left."""
-        used = shutil.disk_usage(path).used
+        """Shrinks that disk until about so much is left; its owner may be writing meanwhile."""
         page = os.sysconf("SC_PAGE_SIZE")
-        size = (used + left_bytes + page - 1) // page * page
-        _run("mount", "-o", f"remount,size={size}", path)
+        for more in (0, 1 << 16, 1 << 18, 1 << 20):
+            used = shutil.disk_usage(path).used
+            size = (used + left_bytes + more + page - 1) // page * page
+            with suppress(subprocess.CalledProcessError):  # less than is used by now
+                _run("mount", "-o", f"remount,size={size}", path)
+                return
+        raise OSError(f"{path}: the disk cannot be shrunk")
 
     def free_disk(self, path: Path) -> None:
         """Gives it its size back."""

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -67,14 +66,14 @@ class Run:
             self.nemesis = Nemesis(
                 self.cluster, self.workload, self._random, self._directory, self._seconds
             )
-            self.workload.start()
-            watching = asyncio.create_task(self._watch())
-            await self.nemesis.run()
-            await self.workload.end()
-            height = await self._settled()
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch())
+                clients = group.create_task(self.workload.run())
+                await self.nemesis.run()
+                self.workload.end()
+                await clients
+                height = await self._settled()
+                watching.cancel()
             await self._judge(height)
             return self._summary(height)
         finally:
@@ -109,17 +108,20 @@ class Run:
             await asyncio.sleep(1)
 
     async def _settled(self) -> int:
-        """Waits until every validator, healed, has what was acknowledged; that height."""
-        height = max(self.cluster.height, self.workload.height)
+        """Waits until nothing is pending and all validators have what was acknowledged.
+
+        Returns a height behind which there are only empty blocks.
+        """
         deadline = time.monotonic() + SETTLE_SECONDS
-        for node in self.cluster.nodes:
-            while node.height < height and time.monotonic() < deadline:
-                await self.cluster.status(node)
-                await asyncio.sleep(0.2)
-            if node.height < height:
-                text = f"{node.name} has height {node.height}, {height} was acknowledged"
-                self.anomalies.append(text)
-        return min(height, *(node.height for node in self.cluster.nodes))
+        while time.monotonic() < deadline:
+            found = [await self.cluster.status(node) for node in self.cluster.nodes]
+            height = max(self.cluster.height, self.workload.height)
+            if all(s and not s["mempool"] and s["height"] == height for s in found):
+                return height
+            await asyncio.sleep(0.2)
+        heights = [node.height for node in self.cluster.nodes]
+        self.anomalies.append(f"the validators do not come to one height: {heights}")
+        return min(heights)
 
     async def _judge(self, height: int) -> None:
         genesis, cluster = self.cluster.genesis, self.cluster

@@ -67,7 +67,6 @@ class Workload:
         self._held: deque[Held] = deque(maxlen=24)
         self._sessions: dict[int, LightSession] = {}
         self._ended = False
-        self._tasks: list[asyncio.Task[None]] = []
         self.height = 0
         """Highest that was acknowledged or proved."""
         self.acknowledged = 0
@@ -80,14 +79,15 @@ class Workload:
         """Whose logs the clients write."""
         return self._patients
 
-    def start(self) -> None:
-        """Begins."""
-        self._tasks = [asyncio.create_task(self._client()) for _ in range(CLIENTS)]
+    async def run(self) -> None:
+        """Until ``end`` is called; then each client finishes what it does."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CLIENTS):
+                group.create_task(self._client())
 
-    async def end(self) -> None:
-        """Lets each client finish what it does."""
+    def end(self) -> None:
+        """Lets the clients finish."""
         self._ended = True
-        await asyncio.gather(*self._tasks)
 
     async def _client(self) -> None:
         while not self._ended:
