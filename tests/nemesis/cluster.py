@@ -258,8 +258,9 @@ class Cluster:
         changes = int(status["view_changes"])
         self.view_changes += max(0, changes - node.view_changes)
         node.view_changes = changes
-        with suppress(OSError, StopIteration, AttributeError):  # it ended meanwhile
-            assert node.process is not None
+        if node.process is None:
+            return  # it was killed while it answered
+        with suppress(OSError, StopIteration):  # it ends just now
             lines = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
             rss = next(line for line in lines if line.startswith("VmRSS"))
             node.rss_kib_max = max(node.rss_kib_max, int(rss.split()[1]))
