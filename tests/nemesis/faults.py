@@ -20,7 +20,7 @@ from tests.nemesis.proxy import Path as Way
 from tests.nemesis.workload import Workload
 
 CATCH_UP_SECONDS = 600.0
-PROGRESS_SECONDS = 120.0
+PROGRESS_SECONDS = 240.0
 """After a heal, clients are answered within this time, or the network is not live (LIVE-1)."""
 LATE_SHARE, LATE_SECONDS = 0.15, 60.0
 """Votes are destroyed for good only in this last part: such a validator observes ever after."""

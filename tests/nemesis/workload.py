@@ -148,25 +148,37 @@ class Workload:
         await self._execute("read", member, "gateway", "audit", "disclose", [held.id, []])
 
     async def _fresh(self) -> None:
-        """Asks a quorum at once, with proofs, and takes the newest answer."""
+        """Asks all at once, with proofs, and takes the newest of the first q answers."""
         if self._held and self._random.random() < 0.5:
             key = permission_key(self._random.choice(self._held).id)
         else:
             key = patient_log(self._random.choice(self._patients))
         operation = self._history.begin("fresh", time.monotonic_ns(), key=key.hex())
-        asked = self._random.sample(range(self._cluster.count), self._cluster.quorum)
-        found = await asyncio.gather(*(self._prove(number, key) for number in asked))
-        proofs = [item for item in found if item is not None]
-        if len(proofs) < len(asked):
+        proofs = await self._first_proofs(key)
+        if len(proofs) < self._cluster.quorum:
             return
-        height, value = max(proofs, key=lambda item: item[0])
-        operation.observed = {
-            self._names[number]: item[0] for number, item in zip(asked, proofs, strict=True)
-        }
+        height, value = max(proofs.values(), key=lambda item: item[0])
+        operation.observed = {self._names[number]: item[0] for number, item in proofs.items()}
         operation.height, operation.outcome = height, OK
         operation.value = None if value is None else value.hex()
         operation.completed_ns = time.monotonic_ns()
         self.height = max(self.height, height)
+
+    async def _first_proofs(self, key: bytes) -> dict[int, tuple[int, bytes | None]]:
+        """Height and value that the first q validators prove; fewer where the others are silent."""
+        tasks = {asyncio.create_task(self._prove(i, key)): i for i in range(self._cluster.count)}
+        proofs: dict[int, tuple[int, bytes | None]] = {}
+        waiting = set(tasks)
+        while waiting and len(proofs) < self._cluster.quorum:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                found = task.result()
+                if found is not None and len(proofs) < self._cluster.quorum:
+                    proofs[tasks[task]] = found
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return proofs
 
     async def _prove(self, number: int, key: bytes) -> tuple[int, bytes | None] | None:
         session = self._sessions.get(number)
