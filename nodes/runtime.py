@@ -226,6 +226,8 @@ class NodeRuntime:
             refusals = self._driver.admit(verified, from_client)
             for transaction, refusal in zip(verified, refusals, strict=True):
                 known = isinstance(refusal, AlreadyKnown)
+                # Others may have had it committed while its signature was checked here.
+                known = known or self._store.executed(transaction.value.id) is not None
                 results[transaction.value.id] = None if known else refusal
 
         if verified:

@@ -1,4 +1,4 @@
-"""The running node ends when its disk gives it rot, whoever made it read there."""
+"""The running node: what ends it, and what its clients are told."""
 
 import asyncio
 
@@ -67,3 +67,22 @@ async def test_L2_rot_that_an_admission_reads_ends_the_node(by: str) -> None:
         assert trace.count("stopped") == 1
     finally:
         await node.stop()
+
+
+async def test_B4_bytes_that_are_committed_while_their_signature_is_checked_are_accepted() -> None:
+    # The only validator of its network commits what it admits in the same turn.
+    cluster = Cluster(1)
+    store = LedgerStore(MemoryStorage(), Registry(), cluster.genesis)
+    member, signer = fixed.hospital(0), fixed.validator_signer(0)
+    node = NodeRuntime(
+        cluster.genesis, member, Registry(), store, MemorySafetyStore(), signer, Trace()
+    )
+    node.start(NoLinks(), set)
+    sent = cluster.registration(0)
+    try:
+        # All are checked at once; when the second is admitted, the first is committed.
+        results = await asyncio.gather(*(node.submit([sent.encoded]) for _ in range(3)))
+    finally:
+        await node.stop()
+    assert store.executed(sent.id) is not None
+    assert [item.code for result in results for item in result] == ["ok"] * 3
