@@ -155,8 +155,8 @@ class Loopback:
         """All of 127.0.0.0/8 is there already."""
 
     def command(self, number: int, words: Sequence[str]) -> list[str]:
-        """``words``, as they are."""
-        return list(words)
+        """``words``, to be ended by the kernel when this process ends, however it does."""
+        return ["setpriv", "--pdeathsig", "KILL", "--", *words]
 
     def source(self, peer: tuple[str, int]) -> int | None:
         """The validator whose process owns the other end: all come from the same address."""
