@@ -271,7 +271,10 @@ class Cluster:
         return max(node.height for node in self.nodes)
 
     async def caught_up(self, node: Node, seconds: float) -> bool:
-        """Whether it passes, in time, the height that the network has now."""
+        """Whether it passes, in time, the height that the network has now.
+
+        If it ends meanwhile, it is started again, and its end is judged by its excuse.
+        """
         wanted = self.height + 1
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -279,7 +282,10 @@ class Cluster:
             if status is not None and int(status["height"]) > wanted:
                 return True
             if not node.running:
-                return False
+                self._note_exit(node)
+                await asyncio.sleep(1)
+                if not node.running:
+                    self.restart_node(node)
             await asyncio.sleep(0.3)
         return False
 

@@ -25,6 +25,9 @@ PROGRESS_SECONDS = 240.0
 LATE_SHARE, LATE_SECONDS = 0.15, 60.0
 """Votes are destroyed for good only in this last part: such a validator observes ever after."""
 
+STOP_FILE = "stop"
+"""Who makes this file in the run's directory ends the faults; what was done is judged."""
+
 Fault = Callable[[], Awaitable[None]]
 
 
@@ -42,6 +45,7 @@ class Nemesis:
         self._seconds = seconds
         self.faults: Counter[str] = Counter()
         self._journal = backups / "faults.jsonl"
+        self._stop = backups / STOP_FILE
         self.not_possible: dict[str, str] = {}
         self.anomalies: list[str] = []
 
@@ -54,6 +58,9 @@ class Nemesis:
 
     @property
     def _left(self) -> float:
+        """Seconds; none where somebody asked to end early."""
+        if self._stop.exists():
+            return 0.0
         return self._began + self._seconds - time.monotonic()
 
     async def run(self) -> None:
@@ -316,10 +323,8 @@ class Nemesis:
         await asyncio.sleep(self._random.uniform(4, 10))
         for node in nodes:
             place.free_disk(node.data)
-        await asyncio.sleep(1)
         for node in nodes:
-            self._cluster.exited()
-            if not node.running:
+            if node.process is None:  # it ended, and was noted
                 self._cluster.restart_node(node)
         for node in nodes:
             await self._caught_up(node)

@@ -57,6 +57,8 @@ class Run:
         self.history = History(directory / "history.jsonl")
         self.workload = Workload(self.cluster, self.history, self._random)
         self.anomalies: list[str] = []
+        self.minutes = 0.0
+        """For which faults were made in the end."""
 
     async def run(self) -> dict[str, object]:
         """The summary."""
@@ -69,7 +71,9 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch())
                 clients = group.create_task(self.workload.run())
+                began = time.monotonic()
                 await self.nemesis.run()
+                self.minutes = round((time.monotonic() - began) / 60, 1)
                 self.workload.end()
                 await clients
                 height = await self._settled()
@@ -155,7 +159,7 @@ class Run:
             counts[op.outcome] += 1
         nodes = self.cluster.nodes
         return {
-            "minutes": self._arguments.minutes,
+            "minutes": self.minutes,
             "nodes": self.cluster.count,
             "seed": self._arguments.seed,
             "place": type(self.cluster.place).__name__.lower(),
