@@ -359,6 +359,8 @@ peer_listen = {peer}
 api_listen = {api}
 # Below this much free disk space no transactions are admitted; 0 turns the check off.
 min_free_bytes = {min_free_bytes}
+# A node without a chain fetches a verified snapshot of at least this height; 0: never.
+snapshot_min_height = 1000
 # debug, info, warning or error.
 log_level = "info"
 """
