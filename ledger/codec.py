@@ -32,38 +32,74 @@ def encode(value: Value) -> bytes:
 def decode(data: bytes, limit: int, what: str) -> Value:
     """The value whose canonical encoding ``data`` is; ``what`` names it in errors.
 
-    Refuses, in this order: more than ``limit`` bytes; bytes that are no MessagePack or are
-    followed by others; kinds the protocol does not use; any other form than the canonical one.
+    Refuses, in this order: more than ``limit`` bytes; bytes that are no whole MessagePack value,
+    or more than one; too many arrays and maps; kinds the protocol does not use; any other form
+    than the canonical one. Memory stays within a small multiple of ``len(data)``.
     """
     if len(data) > limit:
         raise TooLarge(what, len(data), limit)
+    containers = 0
+
+    def counted(items: object) -> object:
+        # An empty map is one byte here and a hundred in memory.
+        nonlocal containers
+        containers += 1
+        if containers > CODEC_ITEMS_MAX:
+            raise TooLarge(f"{what}: arrays and maps", containers, CODEC_ITEMS_MAX)
+        return items
+
+    def counted_map(pairs: list[tuple[object, object]]) -> object:
+        return counted(_sorted_map(pairs))
+
     try:
+        _check_whole(data, what)
         value = msgpack.unpackb(
             data,
             use_list=False,
             raw=False,
             strict_map_key=True,
-            object_pairs_hook=_unique_map,
+            list_hook=counted,
+            object_pairs_hook=counted_map,
             max_array_len=CODEC_ITEMS_MAX,
             max_map_len=CODEC_ITEMS_MAX,
             max_ext_len=0,
         )
-        again = _pack(_ordered(value) if _check(value, what, 0) else value)
-    except NotCanonical:
+        _check(value, what, 0)
+        again = _pack(value)
+    except (NotCanonical, TooLarge):
         raise
-    # msgpack documents ValueError for malformed input; its C unpacker adds the two others.
-    except (ValueError, TypeError, RecursionError) as error:
+    # msgpack documents ValueError for malformed input; its C unpacker adds the others.
+    except (ValueError, TypeError, RecursionError, msgpack.OutOfData) as error:
         raise NotCanonical(what, f"no MessagePack value ({type(error).__name__})") from None
     if again != data:
         raise NotCanonical(what, "another encoding of the same value exists")
     return cast(Value, value)
 
 
-def _unique_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise NotCanonical("map", "a key occurs twice")
-    return result
+def _check_whole(data: bytes, what: str) -> None:
+    """Raises NotCanonical, or what msgpack raises, unless ``data`` is exactly one value.
+
+    Nothing is built here, so that a length is believed only where as many items follow it:
+    msgpack reserves the room for an array before it reads the items.
+    """
+    reader = msgpack.Unpacker(max_buffer_size=len(data))
+    reader.feed(data)
+    reader.skip()
+    if reader.tell() != len(data):
+        raise NotCanonical(what, "other bytes follow the value")
+
+
+def _sorted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    """The map, if its keys are text and rise; an order that is wrong here is not put right."""
+    previous = None
+    for key, _ in pairs:
+        if not isinstance(key, str):
+            raise NotCanonical("map", "a key that is not text")
+        encoded = key.encode()
+        if previous is not None and encoded <= previous:
+            raise NotCanonical("map", "a key occurs twice, or the keys are not sorted")
+        previous = encoded
+    return dict(pairs)
 
 
 def _check(value: object, what: str, depth: int) -> bool:

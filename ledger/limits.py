@@ -8,7 +8,8 @@ EXECUTION_VERSION = 2
 CODEC_DEPTH_MAX = 16
 """Nesting of arrays and maps in one encoded value."""
 CODEC_ITEMS_MAX = 262_144
-"""Elements of one array or map; the disclosure of a whole record is the longest."""
+"""Elements of one array or map, and arrays and maps in one value; the disclosure of a whole record
+has most of both."""
 
 TRANSACTION_BYTES_MAX = 65_536
 """One signed transaction: index records only, never bulk."""

@@ -1,6 +1,7 @@
 """B1, B2: one encoding for each value, and nothing else is decoded."""
 
 import struct
+import tracemalloc
 import unicodedata
 
 import msgpack
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger import codec
 from ledger.errors import NotCanonical, PeerFault, TooLarge
-from ledger.limits import CODEC_DEPTH_MAX, CODEC_ITEMS_MAX
+from ledger.limits import CODEC_DEPTH_MAX, CODEC_ITEMS_MAX, FRAME_BYTES_MAX
 
 LIMIT = 1_000_000
 
@@ -204,3 +205,37 @@ def test_B2_field_readers_check_kind_and_limit() -> None:
     ):
         with pytest.raises(TooLarge):
             call()
+
+
+def peak_of_refusal(data: bytes, limit: int) -> int:
+    """Bytes of memory that a refusal takes at most."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(PeerFault):
+            codec.decode(data, limit, "bomb")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "header", [b"\xdd\x00\x04\x00\x00", b"\xdc\xff\xff", b"\xdf\x00\x04\x00\x00\xa0"]
+)
+def test_B2_a_length_reserves_no_memory_before_its_items_are_there(header: bytes) -> None:
+    # 5 KB that msgpack before 1.2.4 gave two gigabytes, and newer ones 77 MiB.
+    data = header * 1_000
+    assert peak_of_refusal(data, LIMIT) < 100 * len(data)
+
+
+def test_R3_arrays_and_maps_are_counted_while_they_are_read() -> None:
+    # A frame of empty maps took 570 MB and four seconds of a validator.
+    part = b"\xdd" + CODEC_ITEMS_MAX.to_bytes(4, "big") + b"\x80" * CODEC_ITEMS_MAX
+    data = b"\x9f" + part * 15
+    assert peak_of_refusal(data, FRAME_BYTES_MAX) < FRAME_BYTES_MAX * 16
+
+
+def test_R3_as_many_arrays_as_a_disclosure_needs_are_read() -> None:
+    value = ((),) * (CODEC_ITEMS_MAX - 1)
+    assert codec.decode(codec.encode(value), LIMIT, "many") == value
+    with pytest.raises(TooLarge):
+        codec.decode(codec.encode(((), *value)), LIMIT, "many")
