@@ -82,7 +82,7 @@ def _check_whole(data: bytes, what: str) -> None:
     Nothing is built here, so that a length is believed only where as many items follow it:
     msgpack reserves the room for an array before it reads the items.
     """
-    reader = msgpack.Unpacker(max_buffer_size=len(data))
+    reader = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     reader.feed(data)
     reader.skip()
     if reader.tell() != len(data):

@@ -460,6 +460,8 @@ def _decode_undo(data: bytes) -> Overwritten:
         middle = start + int.from_bytes(data[offset : offset + 2], "big")
         size = int.from_bytes(data[offset + 2 : start], "big")
         offset = middle if size == _ABSENT else middle + size
+        if data[start:middle] in overwritten:
+            raise StateDamaged("undo", "a key occurs twice")
         overwritten[data[start:middle]] = None if size == _ABSENT else data[middle:offset]
     if offset != len(data):
         raise StateDamaged("undo", "a record is cut off")

@@ -325,8 +325,7 @@ class FileSafetyStore:
             raise SafetyStoreUnusable(str(self._path), "it is closed or an earlier write failed")
 
     def _payload(self, votes: Sequence[Vote]) -> bytes:
-        rows = [encode_vote(vote) for vote in votes]
-        payload = codec.encode([self._log.below, self._log.highest_view, rows])
+        payload = encode_record(self._log.below, self._log.highest_view, votes)
         if len(payload) > RECORD_BYTES_MAX:
             raise TooLarge("safety record", len(payload), RECORD_BYTES_MAX)
         return payload
@@ -363,16 +362,28 @@ class FileSafetyStore:
             found = data.find(_MARKER, found + 1)
 
     def _apply(self, payload: bytes) -> None:
-        below, highest, rows = codec.array(
-            codec.decode(payload, RECORD_BYTES_MAX, "safety record"), 3, "safety record"
-        )
-        votes = [
-            decode_vote(row) for row in codec.array_up_to(rows, CODEC_ITEMS_MAX, "safety votes")
-        ]
+        below, highest, votes = decode_record(payload)
         self._log.record(self._log.new_votes(votes))
-        self._log.prune(Height(codec.uint(below, "safety floor")))
-        view = View(codec.uint(highest, "safety view"))
-        self._log.highest_view = max(self._log.highest_view, view)
+        self._log.prune(below)
+        self._log.highest_view = max(self._log.highest_view, highest)
+
+
+def encode_record(below: Height, highest_view: View, votes: Sequence[Vote]) -> bytes:
+    """Payload of one record: [below, highest view, [vote, ...]]."""
+    return codec.encode([below, highest_view, [encode_vote(vote) for vote in votes]])
+
+
+def decode_record(payload: bytes) -> tuple[Height, View, tuple[Vote, ...]]:
+    """Floor, highest view and votes of one record; raises PeerFault."""
+    below, highest, rows = codec.array(
+        codec.decode(payload, RECORD_BYTES_MAX, "safety record"), 3, "safety record"
+    )
+    votes = codec.array_up_to(rows, CODEC_ITEMS_MAX, "safety votes")
+    return (
+        Height(codec.uint(below, "safety floor")),
+        View(codec.uint(highest, "safety view")),
+        tuple(decode_vote(row) for row in votes),
+    )
 
 
 def open_to_vote(path: Path, height: Height, trace: TraceSink) -> FileSafetyStore | None:

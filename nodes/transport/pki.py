@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -30,6 +30,15 @@ SERVICES = ("gateway", "node", "vendor")
 CA_VALIDITY = timedelta(days=20 * 365)
 SERVICE_VALIDITY = timedelta(days=2 * 365)
 _CLOCK_SLACK = timedelta(hours=1)
+_MALFORMED = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading a certificate raises: cryptography's own errors share no base."""
 _URI = re.compile(r"urn:yilian:member:([a-z0-9-]{1,32}):([a-z]{1,16})")
 
 
@@ -135,7 +144,7 @@ def peer_member(certificate: bytes | None, genesis: Genesis) -> tuple[MemberId, 
         leaf = x509.load_der_x509_certificate(certificate)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         is_authority = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except _MALFORMED:
         raise PeerNotRecognised("it is malformed, or lacks an extension") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     named = _URI.fullmatch(uris[0]) if len(uris) == 1 else None
@@ -148,7 +157,7 @@ def peer_member(certificate: bytes | None, genesis: Genesis) -> tuple[MemberId, 
         raise PeerNotRecognised("it is an authority's, not a service's")
     try:
         leaf.verify_directly_issued_by(x509.load_der_x509_certificate(member.ca_certificate))
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_MALFORMED, TypeError, InvalidSignature):
         raise PeerNotRecognised(f"{member.id}'s own authority did not issue it") from None
     return member.id, named[2]
 

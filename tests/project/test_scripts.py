@@ -14,6 +14,7 @@ BASH = (
     "scripts/lib.sh",
     "scripts/bench",
     "scripts/demo",
+    "scripts/fuzz",
     "scripts/make-sample",
     "scripts/model",
     "scripts/nemesis",

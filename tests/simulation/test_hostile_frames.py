@@ -1,19 +1,12 @@
-"""Whatever bytes a peer sends: decoders raise only PeerFault, drivers nothing, and nobody moves."""
+"""Whatever bytes a peer sends: a driver raises nothing, and nobody moves."""
 
 import json
-from collections.abc import Callable
 from functools import cache
+from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import codec
-from ledger.catchup import BlockRequest, Status, decode_blocks, decode_body, encode_blocks
-from ledger.codec import Value
-from ledger.consensus.messages import PreparedCertificate, decode_message, encode_message
-from ledger.errors import PeerFault
-from ledger.types.certificate import QuorumCertificate
 from nodes.frames import (
     TRANSACTIONS_PER_FRAME,
     Channel,
@@ -21,88 +14,14 @@ from nodes.frames import (
     encode_transactions,
     frame,
     frame_parts,
-    split_frame,
 )
-from nodes.storage.safety_store import decode_vote, encode_vote
+from tests.fuzz.mutation import mutated
 from tests.simulation.byzantine import consensus_message
 from tests.simulation.cluster import TIMEOUT_MS, Cluster
 from tests.vectors import fixed, make
 
 VECTORS = json.loads((make.FOLDER / "consensus.json").read_text(encoding="utf-8"))
-MESSAGES = [bytes.fromhex(data) for data in VECTORS["messages"].values()]
 FRAMES = [bytes.fromhex(data) for data in VECTORS["frames"].values()]
-PAYLOADS = {channel: data[1:] for data in FRAMES for channel in [split_frame(data)[0]]}
-
-
-def through_value(
-    decode: Callable[[Value], object], encode: Callable[[object], Value]
-) -> Callable[[bytes], bytes]:
-    """Decodes and encodes again, for what travels inside something else."""
-    return lambda data: codec.encode(encode(decode(codec.decode(data, 1_000_000, "fuzzed"))))
-
-
-DECODERS: dict[str, tuple[Callable[[bytes], bytes], list[bytes]]] = {
-    "message": (lambda data: encode_message(decode_message(data)), MESSAGES),
-    "prepared certificate": (
-        through_value(PreparedCertificate.from_value, lambda proof: proof.to_value()),
-        [bytes.fromhex(VECTORS["prepared certificate"])],
-    ),
-    "status": (lambda data: Status.decode(data).encode(), [PAYLOADS[Channel.STATUS]]),
-    "block request": (
-        lambda data: BlockRequest.decode(data).encode(),
-        [PAYLOADS[Channel.BLOCK_REQUEST]],
-    ),
-    "blocks": (lambda data: encode_blocks(decode_blocks(data)), [PAYLOADS[Channel.BLOCKS]]),
-    "body": (lambda data: decode_body(data).encoded, [PAYLOADS[Channel.BODY]]),
-    "certificate": (
-        lambda data: QuorumCertificate.decode(data).encode(),
-        [PAYLOADS[Channel.CERTIFICATE]],
-    ),
-    "transactions": (
-        lambda data: encode_transactions(decode_transactions(data)),
-        [PAYLOADS[Channel.TRANSACTIONS]],
-    ),
-    "frame": (lambda data: frame(*split_frame(data)), FRAMES),
-    "vote record": (
-        through_value(decode_vote, encode_vote),
-        [bytes.fromhex(VECTORS["vote record"])],
-    ),
-}
-
-
-@st.composite
-def mutated(draw: st.DrawFn, originals: list[bytes]) -> bytes:
-    """An original with some bytes set, cut out or doubled."""
-    data = bytearray(draw(st.sampled_from(originals)))
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, max(0, len(data) - 1)))
-        length = draw(st.integers(0, 40))
-        piece = bytes(data[place : place + length])
-        data[place : place + length] = draw(
-            st.sampled_from([b"", piece * 2, b"\xc0", b"\xcf" + b"\xff" * 8, b"\x90"])
-            | st.binary(max_size=3).map(lambda new, piece=piece: new + piece[len(new) :])
-        )
-    return bytes(data)
-
-
-@pytest.mark.parametrize("name", DECODERS)
-@given(choice=st.data())
-@settings(max_examples=150, deadline=None)
-def test_B1_decoders_refuse_or_give_back_the_same_bytes(name, choice):
-    again, originals = DECODERS[name]
-    data = choice.draw(st.binary(max_size=200) | mutated(originals))
-    try:
-        result = again(data)
-    except PeerFault:
-        return
-    assert result == data
-
-
-@pytest.mark.parametrize("name", DECODERS)
-def test_B1_decoders_take_their_golden_vectors(name):
-    again, originals = DECODERS[name]
-    for data in originals:
-        assert again(data) == data
 
 
 @given(st.lists(st.integers(1, 65_000).map(bytes), max_size=80), st.integers(0, 1_200))
@@ -139,17 +58,20 @@ def recorded_run() -> tuple[Cluster, tuple[bytes, ...]]:
     return cluster, tuple(frames)
 
 
-@given(st.data())
-@settings(max_examples=300, deadline=None)
-def test_I10_no_hostile_frame_raises_or_moves_a_driver(choice):
+@given(st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_I10_no_hostile_frame_raises_or_moves_a_driver(seed):
     cluster, frames = recorded_run()
     node = cluster.nodes[3]
     before = (node.store.height, node.driver.replica.view, node.driver.replica.entered)
-    data = choice.draw(
-        mutated(list(frames))
-        | mutated(FRAMES)
-        | st.binary(max_size=100)
-        | st.tuples(st.sampled_from(Channel), st.binary(max_size=100)).map(lambda f: frame(*f))
-    )
-    node.driver.on_frame(fixed.hospital(1), data)
+    random = Random(seed)
+    for _ in range(10):
+        kind = random.randrange(3)
+        if kind == 0:
+            data = mutated(random, FRAMES)
+        elif kind == 1:
+            data = frame(random.choice(tuple(Channel)), random.randbytes(random.randint(0, 100)))
+        else:
+            data = mutated(random, frames)
+        node.driver.on_frame(fixed.hospital(1), data)
     assert (node.store.height, node.driver.replica.view, node.driver.replica.entered) == before
