@@ -34,6 +34,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("fuzz", description="Look for inputs that break a decoder.")
     parser.add_argument("--decoder", action="append", choices=DECODERS, help="only this one")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="for each decoder")
+    parser.add_argument("--peer", action="store_true", help="a hostile validator instead")
+    parser.add_argument("--seed", type=int, default=1, help="of the hostile validator")
     parser.add_argument("--list", action="store_true", help="names of all decoders")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     return parser.parse_args(words)
@@ -72,6 +74,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.list:
         print("\n".join(DECODERS))
         return 0
+    if arguments.peer:
+        from tests.fuzz.peer import run_for
+
+        return run_for(arguments.seconds, arguments.seed, arguments.json)
     runs = []
     for name in arguments.decoder or DECODERS:
         done = run(name, arguments.seconds)
