@@ -197,8 +197,9 @@ class HttpClient:
         problem = problem if isinstance(problem, dict) else {}
         code = _printable(problem.get("code", "http/no-code"), 64)
         if answer.status == 503:
-            after = answer.headers.get("Retry-After", "1")
-            return ServerBusy(self.base_url, code, min(int(after), 60) if after.isdigit() else 1)
+            after = answer.headers.get("Retry-After", "")
+            usable = after.isascii() and after.isdigit() and len(after) <= 5
+            return ServerBusy(self.base_url, code, min(int(after), 60) if usable else 1)
         detail = _printable(problem.get("detail", "no reason is given"), 300)
         return RequestRefused(target, answer.status, code, detail)
 

@@ -334,7 +334,8 @@ class FileSafetyStore:
         """Reads all records; the end of the last whole one, and the chain there."""
         offset = _FILE_HEAD_BYTES
         head = data[:offset]
-        if not head.startswith(_MAGIC) or head != _sealed_head(head[:-_CRC_BYTES]):
+        whole = len(head) == _FILE_HEAD_BYTES and head.startswith(_MAGIC)
+        if not whole or head != _sealed_head(head[:-_CRC_BYTES]):
             raise SafetyStoreDamaged(str(self._path), 0, "no safety store begins like this")
         self._salt, chain = _salt_and_chain(head)
         while offset < len(data):

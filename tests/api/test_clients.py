@@ -110,14 +110,17 @@ async def test_redirects_are_not_followed() -> None:
     assert refused.value.status == 302
 
 
-async def test_R2_a_busy_server_says_when_to_come_back() -> None:
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("7", 7), ("9999", 60), ("soon", 1), ("²", 1), ("9" * 5_000, 1)]
+)
+async def test_R2_a_busy_server_says_when_to_come_back(told: str, seconds: int) -> None:
     def busy() -> web.Response:
-        return web.Response(status=503, headers={"Retry-After": "7"})
+        return web.Response(status=503, headers={"Retry-After": told})
 
     async with answering(busy) as client:
         with pytest.raises(ServerBusy) as failed:
             await client.get("/")
-    assert failed.value.retry_after_s == 7
+    assert failed.value.retry_after_s == seconds
 
 
 async def test_R1_a_transaction_is_built_submitted_and_told() -> None:
