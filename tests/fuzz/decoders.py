@@ -18,7 +18,7 @@ from contracts.audit import Disclose, DiscloseRelease
 from contracts.index import Commitment, MarkEnteredInError, Register, Supersede
 from contracts.members import BindResident
 from contracts.release import Publish
-from ledger import catchup, codec, commitment
+from ledger import catchup, codec, commitment, execution
 from ledger.codec import Value
 from ledger.consensus import messages
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
@@ -37,7 +37,7 @@ from ledger.merkle.proof import STATE_PROOF_BYTES_MAX, StateProof
 from ledger.primitives import Height, Nonce, TimestampMs, View
 from ledger.types import block, certificate, entries
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis, Member, UserKey
-from ledger.types.membership import MEMBERSHIP_BYTES_MAX, Membership
+from ledger.types.membership import MEMBERSHIP_BYTES_MAX, VOTERS_BYTES_MAX, Membership, Voters
 from ledger.types.transaction import SignedTransaction, Transaction
 from nodes import frames, voting
 from nodes.client.signing import SignedRequest, stamp_request
@@ -237,6 +237,16 @@ def _type_decoders() -> Iterable[Decoder]:
         Membership.encode,
         MEMBERSHIP_BYTES_MAX,
         *_types("membership"),
+    )
+    one, four = fixed.membership(range(1)), fixed.membership(range(4))
+    yield _bytes(
+        "voters",
+        execution._decode_voters,
+        lambda found: found.encoded,
+        VOTERS_BYTES_MAX,
+        Voters(Height(1), four, None).encoded,
+        Voters(Height(7), one, four).encoded,
+        inner=(Voters.decode,),
     )
 
 

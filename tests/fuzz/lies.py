@@ -34,6 +34,7 @@ from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import U64_MAX, Hash32, Height, Signature, TimestampMs, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, commit_digest
+from ledger.types.genesis import Genesis
 from nodes.frames import (
     Channel,
     decode_transactions,
@@ -66,8 +67,9 @@ _LARGE = [
 class Lies:
     """Remembers what was heard, and makes lies of it."""
 
-    def __init__(self, chain_id: Hash32, index: int, signer: Signer, random: Random) -> None:
-        self._chain_id, self._index, self._signer, self._random = chain_id, index, signer, random
+    def __init__(self, genesis: Genesis, index: int, signer: Signer, random: Random) -> None:
+        self._chain_id, self._membership = genesis.chain_id, genesis.membership.hash
+        self._index, self._signer, self._random = index, signer, random
         self._frames: deque[bytes] = deque(maxlen=HEARD_MAX)
         self._messages: dict[type, deque[Message]] = {
             kind: deque(maxlen=40) for kind in (PrePrepare, Prepare, Commit, ViewChange, NewView)
@@ -155,7 +157,7 @@ class Lies:
             case PrePrepare():
                 digest = self._vote(Tag.SIGN_PRE_PREPARE, message, message.block.hash)
             case ViewChange():
-                digest = view_change_digest(self._chain_id, message.content())
+                digest = view_change_digest(self._chain_id, self._membership, message)
             case NewView():
                 proposal = self._sign(message.proposal)
                 assert isinstance(proposal, PrePrepare)

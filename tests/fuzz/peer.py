@@ -78,7 +78,7 @@ class HostilePeer:
         assert index is not None
         self._random = Random(seed)
         self._signer = FileSigner.load(self._config.consensus_key)
-        self._lies = Lies(self._genesis.chain_id, index, self._signer, self._random)
+        self._lies = Lies(self._genesis, index, self._signer, self._random)
         self.trace = _Quiet()
         anchors = network.hospitals
         self._client = client_context(self._config.tls, anchors, check_hostname=False)
