@@ -30,7 +30,7 @@ from ledger.consensus.messages import (
 from ledger.crypto.hashing import Tag
 from ledger.crypto.keys import Signer
 from ledger.errors import PeerFault
-from ledger.limits import FRAME_BYTES_MAX
+from ledger.limits import FRAME_BYTES_MAX, VALIDATORS_MAX
 from ledger.primitives import U64_MAX, Hash32, Height, Signature, TimestampMs, View
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate, commit_digest
@@ -80,6 +80,7 @@ class Lies:
         self.height, self.view = Height(1), View(0)
         self.lies: dict[str, Lie] = {
             "other height or view": self._shifted,
+            "other signer": self._other_signer,
             "other digest": self._other_digest,
             "votes for both": self._votes_for_both,
             "two proposals": self._two_proposals,
@@ -175,7 +176,14 @@ class Lies:
     # -- parts --------------------------------------------------------------------------------
 
     def _any(self, found: deque[T]) -> T | None:
-        return self._random.choice(found) if found else None
+        """One of them, most often one of the newest: what fits the height is not dropped unread."""
+        if not found:
+            return None
+        newest = min(len(found), 6) if self._random.random() < 0.7 else len(found)
+        return found[-1 - self._random.randrange(newest)]
+
+    def _frame(self) -> bytes:
+        return self._any(self._frames) or b"\x03"
 
     def _some_message(self) -> Message | None:
         return self._any(self._random.choice([*self._messages.values()]))
@@ -226,6 +234,17 @@ class Lies:
             proposal = replace(message.proposal, height=height, view=view)
             return [(None, self._signed(replace(message, proposal=proposal)))]
         return [(None, self._signed(replace(message, height=height, view=view)))]
+
+    def _other_signer(self) -> list[Sent]:
+        """A vote of this height under a name that is another's, or nobody's."""
+        block = self._any(self._blocks)
+        digest = Hash32(bytes(32)) if block is None else block.hash
+        kind = self._random.choice((Prepare, Commit))
+        own = self._sign(kind(self.height, self.view, digest, self._index, _UNSIGNED))
+        assert isinstance(own, Prepare | Commit)
+        signer = self._random.choice((0, 1, 2, 3, 4, 127, VALIDATORS_MAX))
+        message = replace(own, signer=signer)
+        return [(None, frame(Channel.CONSENSUS, encode_message(message)))]
 
     def _other_digest(self) -> list[Sent]:
         block = self._block()
@@ -287,10 +306,10 @@ class Lies:
         return [(None, frame(Channel.CERTIFICATE, forged.encode()))]
 
     def _replay(self) -> list[Sent]:
-        return [(None, data) for data in self._random.choices([*self._frames] or [b"\x03"], k=3)]
+        return [(None, self._frame()) for _ in range(3)]
 
     def _changed(self) -> list[Sent]:
-        return [(None, mutated(self._random, [*self._frames] or [b"\x03"]))]
+        return [(None, mutated(self._random, [self._frame()]))]
 
     def _changed_and_signed(self) -> list[Sent]:
         """A message whose inner parts were changed, and whose signature holds again."""
@@ -346,7 +365,7 @@ class Lies:
                 frame(Channel.STATUS, Status(Height(U64_MAX), View(0), True).encode()),
                 frame(Channel.CONSENSUS, codec.encode([2, [0] * 5])),
                 b"",
-                self._any(self._frames) or b"",
+                self._frame(),
             )
         )
         return [(None, data)] * FLOOD

@@ -214,10 +214,7 @@ async def run_against_peer(directory: Path, frames: int, seconds: float, seed: i
             load = Load(network, correct)
             end = asyncio.get_running_loop().time() + seconds
             while peer.sent.total() < frames or asyncio.get_running_loop().time() < end:
-                await asyncio.gather(
-                    peer.lie(FRAMES_EACH_ROUND), load.more(ACKNOWLEDGED_EACH_ROUND)
-                )
-                network.check_alive()
+                await _round(network, peer, load)
             await load.end()
             faults = [await _faults(network, member, hostile) for member in correct]
         await commit(network, correct[0])
@@ -236,6 +233,13 @@ async def run_against_peer(directory: Path, frames: int, seconds: float, seed: i
             peak_rss_mib=max(peaks),
             faults=sum(faults),
         )
+
+
+async def _round(network: LocalNetwork, peer: HostilePeer, load: Load) -> None:
+    try:
+        await asyncio.gather(peer.lie(FRAMES_EACH_ROUND), load.more(ACKNOWLEDGED_EACH_ROUND))
+    finally:
+        network.check_alive()  # says why nothing is committed any more
 
 
 async def _faults(network: LocalNetwork, member: str, of: str) -> int:

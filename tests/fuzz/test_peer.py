@@ -22,4 +22,4 @@ async def test_LIVE_1_SAFE_1_SAFE_3_a_hostile_validator_neither_stops_nor_splits
     # It spoke as one who follows, in every way that it knows.
     assert report.followed > 1
     assert min(report.by_lie.values()) > 0
-    assert len(report.by_lie) == 18
+    assert len(report.by_lie) == 19
