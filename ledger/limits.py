@@ -67,5 +67,6 @@ if BLOCK_TRANSACTIONS_MAX > MEMPOOL_TRANSACTIONS_MAX:
     raise RuntimeError("limits: the mempool holds at least one full block")
 if SEALED_BYTES_MAX + 200 > TRANSACTION_BYTES_MAX:
     raise RuntimeError("limits: one row of the largest size fits a transaction")
-if COMMITMENT_FIELDS_MAX + 1 > CODEC_ITEMS_MAX:
+# One array for each field, for ``@dependencies``, for all shown, all hidden, and for the whole.
+if COMMITMENT_FIELDS_MAX + 4 > CODEC_ITEMS_MAX:
     raise RuntimeError("limits: a whole record and its dependencies fit one disclosure")
