@@ -15,12 +15,15 @@ from typing import Any
 from contracts import lookup
 from contracts.access import Request, RequestRelease
 from contracts.audit import Disclose, DiscloseRelease
+from contracts.evidence import Report
+from contracts.governance import Approve, Propose, RenewKey
 from contracts.index import Commitment, MarkEnteredInError, Register, Supersede
 from contracts.members import BindResident
 from contracts.release import Publish
 from ledger import catchup, codec, commitment, execution
 from ledger.codec import Value
 from ledger.consensus import messages
+from ledger.crypto.hashing import Tag
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
 from ledger.crypto.sealing import METADATA_BYTES_MAX, Metadata
 from ledger.errors import PeerFault, StateDamaged
@@ -29,13 +32,15 @@ from ledger.limits import (
     BLOCK_BYTES_MAX,
     DISCLOSURE_BYTES_MAX,
     FRAME_BYTES_MAX,
+    MEMBERS_MAX,
     TRANSACTION_BYTES_MAX,
 )
 from ledger.merkle import state_tree
 from ledger.merkle.log_tree import Frontier, root_of
 from ledger.merkle.proof import STATE_PROOF_BYTES_MAX, StateProof
 from ledger.primitives import Height, Nonce, TimestampMs, View
-from ledger.types import block, certificate, entries
+from ledger.types import block, certificate, entries, governance
+from ledger.types.evidence import EVIDENCE_BYTES_MAX, Evidence, Statement
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis, Member, UserKey
 from ledger.types.membership import MEMBERSHIP_BYTES_MAX, VOTERS_BYTES_MAX, Membership, Voters
 from ledger.types.transaction import SignedTransaction, Transaction
@@ -77,7 +82,7 @@ class Decoder:
     """Inputs that are accepted: what mutation and coverage start from."""
     error: type[Exception] = PeerFault
     inner: tuple[Callable[..., Any], ...] = ()
-    """Other decoders of the same value: what ``function`` calls when the bytes are a value."""
+    """Other decoders of the same value, that ``function`` calls or that do nothing else."""
 
     @property
     def covers(self) -> tuple[str, ...]:
@@ -246,7 +251,7 @@ def _type_decoders() -> Iterable[Decoder]:
         VOTERS_BYTES_MAX,
         Voters(Height(1), four, None).encoded,
         Voters(Height(7), one, four).encoded,
-        inner=(Voters.decode,),
+        inner=(Voters.decode, lookup._decode_voters),
     )
 
 
@@ -276,6 +281,70 @@ def _genesis_decoders() -> Iterable[Decoder]:
         64,
         codec.encode(lookup.parameters_value(document.parameters)),
     )
+
+
+def _governance_decoders() -> Iterable[Decoder]:
+    document = fixed.genesis()
+    changes = [
+        governance.Admit(document.members[0], document.users[:1]),
+        governance.GiveVote(fixed.hospital(1)),
+        governance.TakeVote(fixed.hospital(2)),
+    ]
+    some = fixed.named_hash("one")
+    approvals = (fixed.hospital(0), fixed.hospital(2))
+    yield _bytes(
+        "proposal",
+        governance.Proposal.decode,
+        governance.Proposal.encode,
+        governance.PROPOSAL_BYTES_MAX,
+        *(governance.Proposal(each, Height(7), approvals, True).encode() for each in changes),
+    )
+    yield _value(
+        "change",
+        governance.change_from_value,
+        lambda change: change.to_value(),
+        governance.PROPOSAL_BYTES_MAX,
+        *(codec.encode(each.to_value()) for each in changes),
+    )
+    yield _bytes(
+        "hospitals",
+        governance.decode_hospitals,
+        governance.encode_hospitals,
+        40 * MEMBERS_MAX,
+        governance.encode_hospitals(approvals),
+    )
+    yield _action(
+        "governance/propose",
+        Propose.parse,
+        lambda a: (a.change.to_value(),),
+        *(Propose(each) for each in changes),
+    )
+    yield _action("governance/approve", Approve.parse, lambda a: (a.proposal,), Approve(some))
+    key = fixed.FixedSigner("renewed")
+    yield _action(
+        "governance/renew_key",
+        RenewKey.parse,
+        lambda a: (a.public_key.encoded, a.possession),
+        RenewKey(key.public_key, key.sign(some)),
+    )
+    proof = double_vote()
+    yield _bytes("evidence", Evidence.decode, Evidence.encode, EVIDENCE_BYTES_MAX, proof.encode())
+    yield _action("evidence/report", Report.parse, lambda a: (a.evidence.encode(),), Report(proof))
+
+
+def double_vote() -> Evidence:
+    """Validator 0 committed to two blocks at one height and view."""
+    signer, where = fixed.validator_signer(0), (Height(3), View(1))
+    statements = [
+        Statement(
+            stated,
+            signer.sign(
+                certificate.vote_digest(Tag.SIGN_COMMIT, fixed.genesis().chain_id, *where, stated)
+            ),
+        )
+        for stated in sorted((fixed.named_hash("one"), fixed.named_hash("two")))
+    ]
+    return Evidence(Tag.SIGN_COMMIT, *where, signer.public_key.key_id, *statements)
 
 
 def _entry_decoders() -> Iterable[Decoder]:
@@ -608,6 +677,7 @@ DECODERS: dict[str, Decoder] = {
         _type_decoders,
         _genesis_decoders,
         _entry_decoders,
+        _governance_decoders,
         _tree_decoders,
         _light_decoders,
         _message_decoders,

@@ -21,8 +21,10 @@ from ledger.types.certificate import (
     verify_certified_header,
     verify_quorum_certificate,
 )
+from ledger.types.evidence import Evidence
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from tests.consensus import kit
+from tests.fuzz.decoders import double_vote
 from tests.vectors import fixed
 
 DOCTOR = fixed.FixedSigner("doctor").public_key
@@ -49,6 +51,10 @@ def accept_certified_header(data: bytes) -> None:
     verify_certified_header(CertifiedHeader.decode(data), kit.MEMBERSHIP, kit.CHAIN)
 
 
+def accept_evidence(data: bytes) -> None:
+    Evidence.decode(data).verify(kit.CHAIN, fixed.validator_signer(0).public_key)
+
+
 def accept_message(data: bytes) -> None:
     """As the driver takes a message: a body belongs to its header, every signature holds."""
     message = decode_message(data)
@@ -66,6 +72,7 @@ OBJECTS: dict[str, tuple[Callable[[bytes], None], bytes]] = {
         accept_certified_header,
         CertifiedHeader(BLOCK.header, CERTIFICATE).encode(),
     ),
+    "evidence": (accept_evidence, double_vote().encode()),
     **{
         name: (accept_message, encode_message(message))
         for name, message in {
