@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import lookup
-from contracts.access import Request, RequestRelease
+from contracts.access import Request, RequestRelease, Revoke
 from contracts.audit import Disclose, DiscloseRelease
 from contracts.evidence import Report
 from contracts.governance import Approve, Propose, RenewKey
@@ -39,6 +39,7 @@ from ledger.merkle import state_tree
 from ledger.merkle.log_tree import Frontier, root_of
 from ledger.merkle.proof import STATE_PROOF_BYTES_MAX, StateProof
 from ledger.primitives import Height, Nonce, TimestampMs, View
+from ledger.snapshot import messages as snapshot
 from ledger.types import block, certificate, entries, governance
 from ledger.types.evidence import EVIDENCE_BYTES_MAX, Evidence, Statement
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis, Member, UserKey
@@ -47,7 +48,7 @@ from ledger.types.transaction import SignedTransaction, Transaction
 from nodes import frames, voting
 from nodes.client.signing import SignedRequest, stamp_request
 from nodes.gateway import disclosure
-from nodes.storage import ledger_store, safety_store
+from nodes.storage import layout, ledger_store, safety_store
 from nodes.transport import pki
 from tests.light import kit
 from tests.vectors import fixed, make
@@ -548,6 +549,20 @@ def _peer_decoders() -> Iterable[Decoder]:
     )
 
 
+def _snapshot_decoders() -> Iterable[Decoder]:
+    found = _vectors("snapshot")
+    query, offer = bytes.fromhex(found["query"]), bytes.fromhex(found["offer"])
+    kind = snapshot.SnapshotQuery
+    yield _bytes("snapshot query", kind.decode, kind.encode, 64, query)
+    of = snapshot.SnapshotOffer
+    yield _bytes("snapshot offer", of.decode, of.encode, FRAME_BYTES_MAX, offer)
+    request, answer = snapshot.ChunksRequest, snapshot.ChunksAnswer
+    requests, answers = _hex(found["requests"]), _hex(found["answers"])
+    limit = snapshot.REQUEST_BYTES_MAX
+    yield _bytes("chunks request", request.decode, request.encode, limit, *requests)
+    yield _bytes("chunks answer", answer.decode, answer.encode, FRAME_BYTES_MAX, *answers)
+
+
 def _storage_decoders() -> Iterable[Decoder]:
     vote = bytes.fromhex(_vectors("consensus")["vote record"])
     size = safety_store.RECORD_BYTES_MAX
@@ -575,6 +590,13 @@ def _storage_decoders() -> Iterable[Decoder]:
         FRAME_BYTES_MAX,
         (b"".join(parts), head),
         safety_store.SafetyStoreDamaged,
+    )
+    yield _bytes(
+        "receipts of a block",
+        layout.decode_receipts,
+        codec.encode,
+        FRAME_BYTES_MAX,
+        codec.encode([bytes.fromhex(_vectors("types")["encodings"]["receipt"])] * 2),
     )
     kept = {b"\x01key": b"value", b"\x02page": None, b"\x01other": b""}
     yield _bytes(
@@ -620,6 +642,7 @@ def _action_decoders() -> Iterable[Decoder]:
         lambda a: (a.holder, a.purpose),
         RequestRelease(fixed.hospital(0), "HRESCH"),
     )
+    yield _action("access/revoke", Revoke.parse, lambda a: (a.permission,), Revoke(some))
     yield _action(
         "release/publish",
         Publish.parse,
@@ -682,6 +705,7 @@ DECODERS: dict[str, Decoder] = {
         _light_decoders,
         _message_decoders,
         _peer_decoders,
+        _snapshot_decoders,
         _storage_decoders,
         _action_decoders,
     )
