@@ -20,6 +20,7 @@ from contracts.registry import Registry
 from ledger.errors import LedgerError
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
+from ledger.types.genesis import Member
 from nodes.config import NodeConfig, load_config
 from nodes.local_network import LocalNetwork
 from nodes.runtime import NodeRuntime
@@ -116,6 +117,10 @@ class HostilePeer:
     def _heard(self, peer: MemberId, data: bytes) -> None:
         self._lies.hear(data)
         self.node.on_frame(peer, data)
+
+    def set_peers(self, members: Sequence[Member]) -> None:
+        """Whom the replica inside wants to be linked with."""
+        self._links.set_peers(members)
 
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         """What the replica inside sends to one."""
