@@ -15,12 +15,13 @@ from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
-from ledger.limits import PROPOSAL_HEIGHTS, VALIDATORS_MAX
+from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX
 from ledger.primitives import Hash32, MemberId, Signature, TimestampMs
 from ledger.types.entries import member_key, user_key
 from ledger.types.genesis import Member, UserKey
 from ledger.types.governance import (
     HOSPITALS_KEY,
+    PROPOSALS_LOG,
     Admit,
     Change,
     GiveVote,
@@ -55,13 +56,15 @@ class Propose:
         return cls(change_from_value(change))
 
     def apply(self, context: CallContext, state: StateView) -> tuple[Value, ...]:
-        """Keeps the proposal; returns (proposal, 1 if it is carried at once).
+        """Keeps and lists the proposal; returns (proposal, 1 if it is carried at once).
 
         What cannot be carried now is refused now, with the codes of ``_check``.
         """
         _check(self.change, state)
         proposal = Proposal(self.change, context.height, (), False)
-        return _approve(context.transaction_id, proposal, context, state)
+        answer = _approve(context.transaction_id, proposal, context, state)
+        state.append(PROPOSALS_LOG, context.transaction_id)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +124,19 @@ class RenewKey:
         member = find_member(state, own)
         if member is None:
             raise Refused("governance/unknown-member")
-        _check_new_key(own, self.public_key, state)
+        if find_user(state, self.public_key.key_id) is not None:
+            # A key votes for one hospital, once: what was registered may have signed before.
+            raise Refused("governance/key-exists")
         try:
             digest = possession_digest(context.chain_id, own, self.public_key)
             verify_signature(self.public_key, self.possession, digest, "possession")
         except PeerFault:
             raise Refused("governance/not-possessed") from None
-        _put_member(replace(member, consensus_key=self.public_key.encoded), state)
         now = voters(state)
         if now.membership.index_of(own) is not None:
             others = [v for v in now.membership.validators if v.member != own]
             _vote_next([*others, Validator(own, self.public_key)], context, state)
+        _put_member(replace(member, consensus_key=self.public_key.encoded), state)
         return (self.public_key.key_id,)
 
 
@@ -153,7 +158,8 @@ def _approve(
 def _check(change: Change, state: StateView) -> None:
     """Refuses what makes no sense in this state:
 
-    Admit: ``governance/member-exists``, ``key-exists``, ``foreign-key``, ``no-administrator``.
+    Admit: ``governance/member-exists``, ``too-many-hospitals``, ``foreign-key``, ``key-exists``,
+    ``no-administrator``.
     GiveVote: ``unknown-hospital``, ``votes-already``, ``too-many-validators``.
     TakeVote: ``does-not-vote``, ``last-validator``.
     """
@@ -162,12 +168,15 @@ def _check(change: Change, state: StateView) -> None:
         case Admit(member=member, users=users):
             if find_member(state, member.id) is not None:
                 raise Refused("governance/member-exists")
-            if member.consensus_key:
-                _check_new_key(member.id, PublicKey.decode(member.consensus_key), state)
-            if any(user.member != member.id or user.patient is not None for user in users):
+            if member.kind == "hospital" and len(find_hospitals(state)) >= MEMBERS_MAX:
+                raise Refused("governance/too-many-hospitals")
+            if any(_is_foreign(user, member) for user in users):
                 raise Refused("governance/foreign-key")
-            keys = {user.public_key.key_id for user in users}
-            if len(keys) < len(users) or any(find_user(state, key) is not None for key in keys):
+            keys = [user.public_key.key_id for user in users]
+            if member.consensus_key:
+                # Also among these: a consensus key that acts as another escapes evidence.
+                keys.append(PublicKey.decode(member.consensus_key).key_id)
+            if len(set(keys)) < len(keys) or any(find_user(state, key) for key in keys):
                 raise Refused("governance/key-exists")
             if not any("administrator" in user.roles for user in users):
                 raise Refused("governance/no-administrator")
@@ -186,10 +195,9 @@ def _check(change: Change, state: StateView) -> None:
                 raise Refused("governance/last-validator")
 
 
-def _check_new_key(member: MemberId, key: PublicKey, state: StateView) -> None:
-    """A key votes for one hospital, once: what was registered before may have signed before."""
-    if find_user(state, key.key_id) is not None:
-        raise Refused("governance/key-exists", member)
+def _is_foreign(user: UserKey, member: Member) -> bool:
+    """Whether a key cannot come with ``member``: of another, a resident's, or one that votes."""
+    return user.member != member.id or user.patient is not None or "validator" in user.roles
 
 
 def _carry(change: Change, context: CallContext, state: StateView) -> None:

@@ -230,6 +230,8 @@ class Genesis:
         unknown = {user.member for user in self.users} - set(ids)
         if unknown:
             raise NotCanonical("genesis users", f"{min(unknown)} is no member")
+        if any(validator.public_key.key_id in keys for validator in self.membership.validators):
+            raise NotCanonical("genesis users", "a consensus key acts as nothing else")
         wrapped = [member for member, _ in self.wrapped_group_keys]
         if wrapped != [member.id for member in self.members if member.kind == "hospital"]:
             raise NotCanonical("genesis wrapped keys", "one for each hospital is wanted")

@@ -8,15 +8,20 @@ from ledger.codec import Value
 from ledger.crypto.hashing import Tag, signing_digest
 from ledger.crypto.keys import PublicKey
 from ledger.errors import NotCanonical
-from ledger.limits import MEMBERS_MAX, VALIDATORS_MAX
+from ledger.limits import MEMBERS_MAX
 from ledger.primitives import Hash32, Height, MemberId
 from ledger.types.genesis import Member, UserKey
 
 USERS_ADMITTED_MAX = 16
 """Keys that come with a new organisation; it registers the others itself."""
-PROPOSAL_BYTES_MAX = 32 * 1024
+PROPOSAL_BYTES_MAX = 64 * 1024
+"""Of which MEMBERS_MAX approvals take the half."""
 HOSPITALS_KEY = b"hospitals"
 """State key of the ids of all hospitals, voting or not: ``encode_hospitals``."""
+
+
+PROPOSALS_LOG = b"proposals"
+"""Log of the ids of all proposals, oldest first: what waits for an approval can be listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Proposal:
     def decode(data: bytes) -> "Proposal":
         """Raises NotCanonical, TooLarge or OutOfRange."""
         fields = codec.array(codec.decode(data, PROPOSAL_BYTES_MAX, "proposal"), 4, "proposal")
-        names = codec.array_up_to(fields[2], VALIDATORS_MAX, "proposal approvals")
+        names = codec.array_up_to(fields[2], MEMBERS_MAX, "proposal approvals")
         approvals = tuple(MemberId(codec.text(name, "approval", 32)) for name in names)
         if list(approvals) != sorted(set(approvals)):
             raise NotCanonical("proposal approvals", "unsorted, or one occurs twice")

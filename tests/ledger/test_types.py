@@ -29,8 +29,10 @@ from ledger.types.entries import (
     ReleaseDisclosed,
     decode_patient_entry,
 )
+from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
-from ledger.types.membership import Membership, Validator, checked_membership
+from ledger.types.governance import Proposal
+from ledger.types.membership import Membership, Validator, Voters, checked_membership
 from ledger.types.transaction import SignedTransaction, Transaction, verify_transaction
 from tests.vectors import fixed
 from tests.vectors.fixed import FixedSigner
@@ -66,6 +68,12 @@ DECODERS: dict[str, tuple[bytes, Again]] = {
         fixed.release_disclosed().encode(),
         lambda d: ReleaseDisclosed.decode(d).encode(),
     ),
+    "voters": (fixed.voters().encoded, lambda d: Voters.decode(d).encoded),
+    "proposal": (
+        fixed.proposal(fixed.admission()).encode(),
+        lambda d: Proposal.decode(d).encode(),
+    ),
+    "evidence": (fixed.evidence().encode(), lambda d: Evidence.decode(d).encode()),
     "log root": (fixed.log_root().encode(), lambda d: LogRoot.decode(d).encode()),
     "metadata": (fixed.METADATA.encode(), lambda d: Metadata.decode(d).encode()),
 }
@@ -307,6 +315,7 @@ def test_genesis_rules() -> None:
         replace(good, users=good.users[::-1]),
         replace(good, users=(doctor, doctor)),
         replace(good, users=(replace(doctor, member=MemberId("nobody")),)),
+        replace(good, users=(replace(doctor, public_key=fixed.validator_signer(1).public_key),)),
         replace(good, wrapped_group_keys=good.wrapped_group_keys[1:]),
         replace(good, parameters=replace(good.parameters, rotation=0)),
         replace(good, parameters=replace(good.parameters, release_patients_min=0)),

@@ -28,7 +28,15 @@ from ledger.snapshot.messages import (
     SnapshotQuery,
 )
 from ledger.types.certificate import CertifiedHeader, verify_quorum_certificate
+from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
+from ledger.types.governance import (
+    Proposal,
+    change_from_value,
+    decode_hospitals,
+    possession_digest,
+)
+from ledger.types.membership import Voters
 from nodes.frames import Channel, split_frame
 from nodes.storage.safety_store import decode_vote
 from tests.consensus import kit as consensus
@@ -79,6 +87,29 @@ def test_B4_signature_vectors_verify() -> None:
         key = PublicKey.decode(bytes.fromhex(each["public"]))
         assert key.key_id.hex() == each["key id"]
         verify_signature(key, bytes.fromhex(each["signature"]), digest, name)
+
+
+def test_governance_vectors_are_read_and_verify() -> None:
+    vectors = recorded("governance.json")
+    voters = Voters.decode(bytes.fromhex(vectors["voters"]))
+    first = Voters.decode(bytes.fromhex(vectors["voters of genesis"]))
+    assert voters == fixed.voters()
+    assert (first.since, first.previous, first.membership) == (1, None, voters.of(Height(7)))
+    assert decode_hospitals(bytes.fromhex(vectors["hospitals"])) == tuple(
+        map(fixed.hospital, range(2))
+    )
+    for name, data in vectors["changes"].items():
+        change = change_from_value(codec.decode(bytes.fromhex(data), 10_000, name))
+        proposal = Proposal.decode(bytes.fromhex(vectors["proposals"][name]))
+        assert proposal == fixed.proposal(change)
+        assert codec.encode(change.to_value()).hex() == data
+    chain_id = Hash32(bytes.fromhex(vectors["chain id"]))
+    evidence = Evidence.decode(bytes.fromhex(vectors["evidence"]))
+    evidence.verify(chain_id, fixed.validator_signer(1).public_key)
+    new = PublicKey.decode(bytes.fromhex(vectors["new key"]))
+    digest = possession_digest(chain_id, fixed.hospital(4), new)
+    assert digest.hex() == vectors["possession digest"]
+    verify_signature(new, bytes.fromhex(vectors["possession"]), digest, "possession")
 
 
 def test_B6_tree_vectors_verify() -> None:

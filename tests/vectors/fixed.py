@@ -25,8 +25,10 @@ from ledger.primitives import (
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
 from ledger.types.entries import Disclosed, LogRoot, Permission, ReleaseDisclosed, Row, StatusChange
+from ledger.types.evidence import Evidence, Statement
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
-from ledger.types.membership import Membership, Validator, checked_membership
+from ledger.types.governance import Admit, Change, Proposal
+from ledger.types.membership import Membership, Validator, Voters, checked_membership
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -275,3 +277,32 @@ def release_disclosed() -> ReleaseDisclosed:
 def log_root() -> LogRoot:
     """A log of five entries."""
     return LogRoot(5, hash_tagged(Tag.ROW, b"log root"))
+
+
+def voters() -> Voters:
+    """Since height 8 the hospitals 0 to 4 vote; before that, 0 to 3 did."""
+    return Voters(Height(1), membership(range(4)), None).changed(Height(7), membership(range(5)))
+
+
+def admission() -> Admit:
+    """Hospital 4 wants to belong to the network, and brings its administrator's key."""
+    member = next(member for member in genesis(5).members if member.id == hospital(4))
+    key = FixedSigner("administrator 4").public_key
+    user = UserKey(hospital(4), key, ("administrator",), TimestampMs(TIME_MS), None)
+    return Admit(member, (user,))
+
+
+def proposal(change: Change) -> Proposal:
+    """That change, approved by two hospitals and not carried yet."""
+    return Proposal(change, Height(9), (hospital(0), hospital(2)), False)
+
+
+def evidence() -> Evidence:
+    """Hospital 1 committed to two blocks at one height, in one view."""
+    signer, chain_id = validator_signer(1), genesis().chain_id
+    first, second = (
+        Statement(stated, signer.sign(commit_digest(chain_id, Height(7), View(1), stated)))
+        for stated in sorted(named_hash(name) for name in ("one block", "another block"))
+    )
+    key_id = signer.public_key.key_id
+    return Evidence(Tag.SIGN_COMMIT, Height(7), View(1), key_id, first, second)

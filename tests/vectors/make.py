@@ -65,8 +65,17 @@ from ledger.types.entries import (
     StatusChange,
     release_log,
 )
+from ledger.types.evidence import Evidence, Statement
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
-from ledger.types.membership import Membership, Validator
+from ledger.types.governance import (
+    Admit,
+    GiveVote,
+    Proposal,
+    TakeVote,
+    encode_hospitals,
+    possession_digest,
+)
+from ledger.types.membership import Membership, Validator, Voters
 from ledger.types.transaction import SignedTransaction, Transaction
 from nodes import frames
 from nodes.frames import Channel
@@ -89,6 +98,7 @@ WIRE_TYPES: tuple[type, ...] = (
     Receipt,
     Validator,
     Membership,
+    Voters,
     Endpoints,
     Member,
     UserKey,
@@ -102,6 +112,12 @@ WIRE_TYPES: tuple[type, ...] = (
     Disclosed,
     ReleaseDisclosed,
     LogRoot,
+    Admit,
+    GiveVote,
+    TakeVote,
+    Proposal,
+    Statement,
+    Evidence,
     StateProof,
     StateBundle,
     LogBundle,
@@ -235,6 +251,29 @@ def type_vectors() -> Vectors:
     return {
         "encodings": {name: data.hex() for name, data in encodings.items()},
         "identities": {name: data.hex() for name, data in identities.items()},
+    }
+
+
+def governance_vectors() -> Vectors:
+    """State values of governance and evidence, and what a new consensus key signs."""
+    changes = {
+        "admit": fixed.admission(),
+        "give-vote": GiveVote(fixed.hospital(4)),
+        "take-vote": TakeVote(fixed.hospital(4)),
+    }
+    chain_id, new = fixed.genesis().chain_id, fixed.FixedSigner("consensus 4, renewed")
+    possession = possession_digest(chain_id, fixed.hospital(4), new.public_key)
+    return {
+        "voters": fixed.voters().encoded.hex(),
+        "voters of genesis": Voters(Height(1), fixed.membership(range(4)), None).encoded.hex(),
+        "hospitals": encode_hospitals((fixed.hospital(0), fixed.hospital(1))).hex(),
+        "changes": {name: codec.encode(each.to_value()).hex() for name, each in changes.items()},
+        "proposals": {name: fixed.proposal(each).encode().hex() for name, each in changes.items()},
+        "evidence": fixed.evidence().encode().hex(),
+        "chain id": chain_id.hex(),
+        "new key": new.public_key.encoded.hex(),
+        "possession digest": possession.hex(),
+        "possession": new.sign(possession).hex(),
     }
 
 
@@ -442,6 +481,7 @@ FILES: dict[str, Callable[[], Vectors]] = {
     "hashes.json": hash_vectors,
     "keys.json": key_vectors,
     "types.json": type_vectors,
+    "governance.json": governance_vectors,
     "merkle.json": merkle_vectors,
     "commitment.json": commitment_vectors,
     "light.json": light_vectors,
