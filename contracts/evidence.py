@@ -13,7 +13,7 @@ from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.errors import PeerFault
 from ledger.limits import EVIDENCE_HEIGHTS
-from ledger.types.evidence import EVIDENCE_BYTES_MAX, Evidence, evidence_key
+from ledger.types.evidence import EVIDENCE_BYTES_MAX, EVIDENCE_LOG, Evidence, evidence_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Report:
         except PeerFault:
             raise Refused("evidence/not-proved", accused.member) from None
         state.put(evidence_key(evidence.key_id), evidence.encode())
+        state.append(EVIDENCE_LOG, evidence.key_id)
         return (accused.member,)
 
 

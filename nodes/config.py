@@ -136,6 +136,11 @@ class NodeConfig(_Service):
         return self.keys_dir / CONSENSUS_KEY
 
     @property
+    def authority(self) -> Path:
+        """Certificate of the own authority."""
+        return self.keys_dir / AUTHORITY_CERTIFICATE
+
+    @property
     def tls(self) -> TlsFiles:
         """Certificate and key of the validator's links and interface."""
         return self._tls("node")
@@ -200,6 +205,7 @@ class VendorConfig(_Service):
 
 
 SAFETY_NAME = "safety.log"
+AUTHORITY_CERTIFICATE = "authority.crt"
 CONSENSUS_KEY = "consensus.pem"
 SEALING_KEY = "sealing.pem"
 PATIENT_SECRET = "patient-key.secret"  # noqa: S105  a file's name

@@ -18,7 +18,7 @@ from pathlib import Path
 from ledger.errors import LedgerError, WorldFault
 from ledger.types.genesis import Genesis, Member
 from nodes.client.chain import GATEWAY_PREFIX, ChainClient
-from nodes.client.connect import gateway_of, node_of
+from nodes.client.connect import gateway_of, member_of, node_of
 from nodes.client.http import HttpClient
 from nodes.config import GatewayConfig, load_config, load_genesis
 
@@ -140,7 +140,7 @@ class LocalNetwork:
     def node_client(self, member: str) -> HttpClient:
         """The validator's interface, reached as its own gateway reaches it."""
         config = load_config(GatewayConfig, self.config(member, "gateway"))
-        return node_of(self.genesis, member, config.tls, config.node_api)
+        return node_of(member_of(self.genesis, member), config.tls, config.node_api)
 
     async def status(self, member: str, service: str = "node") -> Mapping[str, object]:
         """Status of a validator, directly or through its gateway."""

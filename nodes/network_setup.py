@@ -8,22 +8,24 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ledger.crypto.keys import encode_public_key
+from ledger import codec
+from ledger.crypto.keys import PublicKey, encode_public_key
 from ledger.crypto.sealing import wrap_context, wrap_group_key
 from ledger.errors import WorldFault
 from ledger.limits import VALIDATORS_MAX
 from ledger.primitives import MemberId, TimestampMs
 from ledger.types.genesis import Endpoints, Genesis, Parameters, UserKey
 from ledger.types.genesis import Member as GenesisMember
+from ledger.types.governance import Admit
 from nodes import config
 from nodes.config import NATIONAL_ID_SYSTEMS, FilePath, Member, Model
 from nodes.signer.key_files import (
@@ -45,7 +47,10 @@ from nodes.transport.pki import (
 HOSPITAL_ROLES = ("administrator", "gateway", "registrar", "treating")
 VENDOR_ROLES = ("vendor-service",)
 PORTS_PER_HOSPITAL = 10
+ADMISSION_NAME = "admission.bin"
+"""What a hospital that wants to join hands to one that belongs to the network."""
 _DAY_MS = 24 * 3600 * 1000
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -63,6 +68,14 @@ class SetupFailed(WorldFault):
     path: str
     reason: str
     template = "{path}: the network could not be made: {reason}. Check mode and free space"
+
+
+@dataclass(eq=False)
+class BadPlan(WorldFault):
+    """A hospital that cannot join like this."""
+
+    reason: str
+    template = "{reason}"
 
 
 class HospitalPlan(Model):
@@ -133,6 +146,22 @@ def numbered_plan(hospitals: int, vendors: int = 1, base_port: int = 0) -> Netwo
     )
 
 
+def joining_plan(
+    genesis: Genesis, member: str, name: str, host: str, base_port: int
+) -> NetworkPlan:
+    """A plan of one hospital that joins the network of ``genesis``; raises BadPlan."""
+    if genesis.member(member) is not None:
+        raise BadPlan(f"{member} belongs to the network already")
+    try:
+        hospital = HospitalPlan(id=member, name=name)  # type: ignore[arg-type]  # is validated
+        return NetworkPlan(
+            network=genesis.network, host=host, base_port=base_port, hospitals=(hospital,)
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadPlan(f"{first['loc'][-1]}: {first['msg']}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Ports:
     peer: int
@@ -153,18 +182,32 @@ def create_network(directory: Path, plan: NetworkPlan) -> Genesis:
     node-data/, gateway-data/}``; for a vendor ``<id>/{vendor.toml, keys/}``.
     Raises DirectoryNotEmpty or SetupFailed.
     """
+    return _made_whole(directory, lambda building: _Builder(building, plan).build())
+
+
+def join_network(directory: Path, genesis: bytes, plan: NetworkPlan) -> Admit:
+    """Makes ``directory`` with keys and configuration of the one hospital of ``plan``.
+
+    It holds a copy of the network's genesis document, and ``admission.bin``: the public halves,
+    for a hospital of the network to propose. What hospitals share (the secret of patient keys)
+    is not made: it comes from another hospital. Raises DirectoryNotEmpty or SetupFailed.
+    """
+    return _made_whole(directory, lambda building: _Builder(building, plan).join(genesis))
+
+
+def _made_whole(directory: Path, make: Callable[[Path], T]) -> T:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DirectoryNotEmpty(str(directory))
     building = directory.with_name(f".{directory.name}.{os.urandom(4).hex()}")
     try:
         building.mkdir(mode=0o700, parents=True)
-        genesis = _Builder(building, plan).build()
+        made = make(building)
         os.rename(building, directory)
     except OSError as error:
         raise SetupFailed(str(directory), error.strerror or type(error).__name__) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return genesis
+    return made
 
 
 class _Builder:
@@ -186,6 +229,7 @@ class _Builder:
         plan = self._plan
         for hospital, ports in zip(plan.hospitals, _ports(plan), strict=True):
             self._hospital(hospital, ports)
+            self._share_secrets(hospital.id)
         for vendor in plan.vendors:
             self._vendor(vendor)
         genesis = Genesis(
@@ -215,15 +259,7 @@ class _Builder:
             self._tls(keys, authority, plan.id, service, host)
         consensus = create_private_key(keys / config.CONSENSUS_KEY)
         sealing = create_private_key(keys / config.SEALING_KEY)
-        write_private_file(keys / config.PATIENT_SECRET, self._patient_secret)
         recipient = encode_public_key(sealing.public_key())
-        wrapped = wrap_group_key(
-            self._group_key,
-            ec.generate_private_key(ec.SECP256R1()),
-            recipient,
-            wrap_context(1, plan.id),
-        )
-        self._wraps.append((plan.id, wrapped))
         self._members.append(
             GenesisMember(
                 plan.id,
@@ -252,6 +288,27 @@ class _Builder:
             records = plan.records.absolute()
         self._write_hospital_configs(home, plan.id, host, ports, records)
 
+    def _share_secrets(self, hospital: MemberId) -> None:
+        """Gives a hospital of the first hour what all hospitals share."""
+        keys = self._directory / hospital / "keys"
+        write_private_file(keys / config.PATIENT_SECRET, self._patient_secret)
+        wrapped = wrap_group_key(
+            self._group_key,
+            ec.generate_private_key(ec.SECP256R1()),
+            PublicKey.decode(self._members[-1].sealing_key),
+            wrap_context(1, hospital),
+        )
+        self._wraps.append((hospital, wrapped))
+
+    def join(self, genesis: bytes) -> Admit:
+        """Makes the one hospital of the plan beside a genesis document that is there already."""
+        (hospital,), (ports,) = self._plan.hospitals, _ports(self._plan)
+        self._hospital(hospital, ports)
+        admission = Admit(self._members[0], tuple(self._users))
+        (self._directory / "genesis.bin").write_bytes(genesis)
+        (self._directory / ADMISSION_NAME).write_bytes(codec.encode(admission.to_value()))
+        return admission
+
     def _vendor(self, plan: VendorPlan) -> None:
         home = self._directory / plan.id
         authority = self._authority(home / "keys", plan.id)
@@ -274,7 +331,7 @@ class _Builder:
     def _authority(self, keys: Path, member: MemberId) -> _Authority:
         key = create_private_key(keys / "authority.pem")
         certificate = make_authority(member, key, self._now)
-        write_private_file(keys / "authority.crt", certificate_pem(certificate))
+        write_private_file(keys / config.AUTHORITY_CERTIFICATE, certificate_pem(certificate))
         return _Authority(certificate, key)
 
     def _tls(

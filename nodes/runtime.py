@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ledger.contract_api import ContractTable
@@ -10,8 +10,9 @@ from ledger.crypto.keys import PublicKey, Signer, Verified
 from ledger.errors import BadSignature, PeerFault, WorldFault
 from ledger.execution import TransactionRefused
 from ledger.mempool import AlreadyKnown, MempoolFull
-from ledger.primitives import Hash32, Height, MemberId, TimestampMs
+from ledger.primitives import Hash32, Height, KeyId, MemberId, TimestampMs
 from ledger.state import State
+from ledger.types.evidence import EVIDENCE_LOG, Evidence, evidence_key
 from ledger.types.genesis import Genesis
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.api.facade import SubmitResult
@@ -294,6 +295,17 @@ class NodeRuntime:
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def _recorded(self) -> Iterator[Evidence]:
+        """Double votes that are on the chain, of keys that vote and of earlier ones."""
+        state = State(self._store)
+        for index in range(state.log_count(EVIDENCE_LOG)):
+            accused = KeyId(state.log_entry(EVIDENCE_LOG, index) or b"")
+            yield Evidence.decode(state.get(evidence_key(accused)) or b"")
+
+    def _accused(self, evidence: Evidence) -> str:
+        user = self._contracts.signer(State(self._store), evidence.key_id)
+        return "" if user is None else user.member
+
     def status(self) -> Mapping[str, object]:
         """The JSON members of ``GET /v1/status``."""
         driver, store = self._driver, self._store
@@ -312,6 +324,14 @@ class NodeRuntime:
             "time_ms": self._genesis.time_ms if header is None else header.time_ms,
             "primary": primary,
             "observer": driver.observer,
+            "voters": [validator.member for validator in driver.membership.validators],
+            "evidence": [
+                *(_evidence_json(found, self._accused(found), True) for found in self._recorded()),
+                *(
+                    _evidence_json(found, self._accused(found), False)
+                    for found in driver.evidence.pending()
+                ),
+            ],
             "mempool": len(driver.mempool),
             "peers": [
                 {
@@ -325,6 +345,17 @@ class NodeRuntime:
                 for member, peer in sorted(driver.peers.items())
             ],
         }
+
+
+def _evidence_json(evidence: Evidence, member: str, recorded: bool) -> Mapping[str, object]:
+    return {
+        "member": member,
+        "vote": evidence.tag.removeprefix("sign-"),
+        "height": evidence.height,
+        "view": evidence.view,
+        "key_id": evidence.key_id.hex(),
+        "recorded": recorded,
+    }
 
 
 def _submit_result(transaction_id: Hash32, refusal: PeerFault | WorldFault | None) -> SubmitResult:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 from contracts.registry import Registry
 from ledger.errors import PeerFault, WorldFault
 from ledger.primitives import Height, MemberId
-from ledger.types.genesis import Genesis
+from ledger.state import State
+from ledger.types.genesis import Genesis, Member
 from nodes.api.http import Problem, peer_certificate, start_site
 from nodes.api.server import create_app
 from nodes.config import NodeConfig, load_genesis
@@ -27,12 +29,19 @@ from nodes.storage.leveldb import LevelDbStorage
 from nodes.storage.safety_store import open_to_vote
 from nodes.sync_runtime import SyncRuntime
 from nodes.transport.peer_links import PeerLinks
-from nodes.transport.pki import client_context, peer_member, server_context
+from nodes.transport.pki import (
+    FindMember,
+    certificate_file_der,
+    client_context,
+    peer_member,
+    server_context,
+    trust_file,
+)
 
 
 @dataclass(eq=False)
 class NotThisMember(WorldFault):
-    """The configuration and the keys do not belong to a validator of this network."""
+    """The configuration and the keys do not belong to one hospital of this network."""
 
     member: str
     reason: str
@@ -45,7 +54,8 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
     async with AsyncExitStack() as stack:
         genesis = load_genesis(config.genesis)
         signer = FileSigner.load(config.consensus_key)
-        _check_member(config, genesis, signer)
+        # Before a chain is begun in an empty data directory: it may be the wrong genesis.
+        _check_files(config, genesis.member)
         storage = LevelDbStorage(config.ledger_path)
         stack.callback(storage.close)
         opened = None if is_empty(storage) else LedgerStore(storage, Registry(), genesis)
@@ -54,7 +64,12 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         if safety is not None:
             stack.callback(safety.close)
         receiver = _Receiver()
-        links = _links(config, genesis, receiver, trace)
+        # One for peers and interface: whom the links come to trust later, the interface serves.
+        server = server_context(config.tls, genesis.members, require_client=True)
+        if config.authority.exists():
+            # A hospital that joined later is not in the genesis document, and no peer of itself.
+            trust_file(server, config.authority)
+        links = _links(config, genesis, server, receiver, trace)
         await links.start()
         stack.push_async_callback(links.close)
         if opened is None and config.snapshot_min_height:
@@ -64,6 +79,8 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
             receiver.target = sync.on_frame
             await sync.run()
         store = opened or LedgerStore(storage, Registry(), genesis)
+        find = member_finder(store)
+        _check_registration(config, find, signer, trace)
         node = NodeRuntime(
             genesis,
             config.member,
@@ -78,10 +95,10 @@ async def serve_validator(config: NodeConfig, trace: TraceSink) -> AsyncIterator
         node.start(links, links.connected)
         stack.push_async_callback(node.stop)
         site = await start_site(
-            create_app(node, trace, members_only(genesis)),
+            create_app(node, trace, members_only(find)),
             config.api_listen.host,
             config.api_listen.port,
-            server_context(config.tls, genesis.members, require_client=True),
+            server,
         )
         stack.push_async_callback(site.close)
         trace.emit("node_started", port=site.port, height=store.height)
@@ -99,36 +116,77 @@ class _Receiver:
 
 
 def _links(
-    config: NodeConfig, genesis: Genesis, receiver: _Receiver, trace: TraceSink
+    config: NodeConfig,
+    genesis: Genesis,
+    server: ssl.SSLContext,
+    receiver: _Receiver,
+    trace: TraceSink,
 ) -> PeerLinks:
-    validators = [genesis.member(v.member) for v in genesis.membership.validators]
-    anchors = [member for member in validators if member is not None]
     return PeerLinks(
         genesis,
         config.member,
         config.peer_listen,
-        server_context(config.tls, anchors, require_client=True),
-        client_context(config.tls, anchors, check_hostname=False),
+        server,
+        client_context(config.tls, genesis.members, check_hostname=False),
         receiver,
         trace,
     )
 
 
-def _check_member(config: NodeConfig, genesis: Genesis, signer: FileSigner) -> None:
-    index = genesis.membership.index_of(config.member)
-    if index is None:
-        raise NotThisMember(config.member, "it has no vote in the genesis document")
-    if genesis.membership.validators[index].public_key != signer.public_key:
-        raise NotThisMember(config.member, "its consensus key is another than the genesis names")
+def member_finder(store: LedgerStore) -> FindMember:
+    """Finds who belongs to the network by the newest state, or belonged to it from the start."""
+
+    def find(name: str) -> Member | None:
+        try:
+            return Registry().member(State(store), MemberId(name))
+        except PeerFault:  # no name that a member can have
+            return None
+
+    return find
 
 
-def members_only(genesis: Genesis) -> Middleware:
+def _check_files(config: NodeConfig, find: FindMember) -> None:
+    """That certificate and configuration are of one hospital, where it is known."""
+    member = find(config.member)
+    if member is None:
+        return
+    if member.kind != "hospital":
+        raise NotThisMember(config.member, f"it is a {member.kind}, which runs no validator")
+    try:
+        named = peer_member(certificate_file_der(config.tls.certificate), find)
+    except PeerFault as fault:
+        raise NotThisMember(config.member, str(fault)) from None
+    if named != (config.member, "node"):
+        raise NotThisMember(config.member, f"its certificate is the {named[1]}'s of {named[0]}")
+
+
+def _check_registration(
+    config: NodeConfig, find: FindMember, signer: FileSigner, trace: TraceSink
+) -> None:
+    """Says why this node will not vote, as far as the chain here knows.
+
+    A hospital that is not known may have been admitted at a height that is not here yet; one
+    with another key may have renewed it. Both follow the chain and find out.
+    """
+    _check_files(config, find)
+    member = find(config.member)
+    if member is None:
+        trace.emit("observing_only", reason="NotAdmitted", advice=_NOT_ADMITTED)
+    elif member.consensus_key != signer.public_key.encoded:
+        trace.emit("observing_only", reason="KeyNotRegistered", advice=_OTHER_KEY)
+
+
+_NOT_ADMITTED = "the chain as it is here does not know this member: see `yilian governance list`"
+_OTHER_KEY = "the chain as it is here has another consensus key: see `yilian keys renew`"
+
+
+def members_only(find: FindMember) -> Middleware:
     """Serves only TLS peers whose certificate the authority of their own member issued (K3)."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            peer_member(peer_certificate(request), genesis)
+            peer_member(peer_certificate(request), find)
         except PeerFault as fault:
             raise Problem(403, "request/no-member", str(fault)) from None
         return await handler(request)

@@ -92,6 +92,10 @@ class Evidence:
             verify_signature(key, statement.signature, digest, "evidence")
 
 
+EVIDENCE_LOG = b"evidence"
+"""Log of the ids of all keys with evidence against them, oldest first."""
+
+
 def evidence_key(key_id: KeyId) -> bytes:
     """State key of the proof against a consensus key: one is enough, for ever."""
     return b"evidence/" + key_id

@@ -4,13 +4,13 @@ Exit codes: 0 done; 1 refused, or something does not verify; 2 usage or configur
 3 network, disk, or a fault of this program. Errors are one line on standard error.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nodes.cli import people
+from nodes.cli import governance, people
 from nodes.cli.output import (
     BadArgument,
     print_fields,
@@ -38,6 +38,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(genesis_app, name="genesis")
 people.add_commands(app)
+governance.add_commands(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -77,6 +78,47 @@ def network_create(
         typer.echo(
             "\nNext, for each hospital: `yilian node run DIR/HOSPITAL/node.toml` and\n"
             "`yilian gateway run DIR/HOSPITAL/gateway.toml`; then `yilian status DIR`."
+        )
+
+
+@network_app.command("join")
+def network_join(
+    directory: Annotated[Path, typer.Argument(help="New or empty directory to fill.")],
+    genesis: Annotated[Path, typer.Option(help="Genesis document of the network.")],
+    member: Annotated[str, typer.Option("--id", help="Id of your hospital, for ever.")],
+    name: Annotated[str, typer.Option(help="Its name, as people call it.")],
+    host: Annotated[str, typer.Option(help="Where others reach it.")] = "127.0.0.1",
+    base_port: Annotated[
+        int, typer.Option(help="Its ports are this +1, +2, +3; 0: any.", min=0, max=60_000)
+    ] = 7_100,
+    json: Json = False,
+) -> None:
+    """Make keys and configuration of a hospital that joins.
+
+    Hand admission.bin, which holds public parts only, to a hospital of the network.
+    """
+    with reported_errors():
+        from hashlib import sha256
+
+        from ledger.types.genesis import GENESIS_BYTES_MAX
+        from nodes.config import load_genesis
+        from nodes.network_setup import ADMISSION_NAME, join_network, joining_plan
+
+        plan = joining_plan(load_genesis(genesis), member, name, host, base_port)
+        join_network(directory, read_file(genesis, GENESIS_BYTES_MAX, "--genesis"), plan)
+        file = directory / ADMISSION_NAME
+        made = {
+            "directory": str(directory),
+            "admission": str(file),
+            "sha256": sha256(file.read_bytes()).hexdigest(),
+        }
+        if json:
+            print_json(made)
+            return
+        print_fields(made)
+        typer.echo(
+            "\nNext: a hospital of the network runs `yilian governance propose-admission`, others\n"
+            f"approve it; then `yilian node run {directory / member / 'node.toml'}`."
         )
 
 
@@ -181,18 +223,27 @@ def status(
     target: Annotated[Path, typer.Argument(help="Network directory, node.toml or gateway.toml.")],
     json: Json = False,
 ) -> None:
-    """Show what the validators say: heights, roots, peers."""
+    """Show what validators say: heights, roots, peers, votes.
+
+    Double votes are listed below, if any is known.
+    """
     with reported_errors():
         import asyncio
 
-        from nodes.cli.status import gather_status, status_rows, validators_of
+        from nodes.cli.status import evidence_rows, gather_status, status_rows, validators_of
 
-        found = asyncio.run(gather_status(validators_of(target)))
+        async def ask() -> list[Mapping[str, object]]:
+            return await gather_status(await validators_of(target))
+
+        found = asyncio.run(ask())
         if json:
             print_json(found)
         else:
             columns, rows = status_rows(found)
             print_table("Validators", columns, rows)
+            if doubles := evidence_rows(found):
+                columns = ["member", "signed two", "height", "view", "evidence"]
+                print_table("Double votes", columns, doubles)
         if all("error" in item for item in found):
             raise typer.Exit(3)
 

@@ -27,7 +27,7 @@ _COLUMNS = 80
 
 
 # Known by their names, because the module that defines them loads pydantic.
-_CONFIG_ERRORS = frozenset({"ConfigInvalid", "FileUnusable"})
+_CONFIG_ERRORS = frozenset({"BadPlan", "ConfigInvalid", "FileUnusable"})
 
 
 @dataclass(eq=False)

@@ -24,24 +24,24 @@ def gateway_of(
     genesis: Genesis, member: str, identity: RequestIdentity | None, own: TlsFiles | None = None
 ) -> HttpClient:
     """A client of a member's gateway; ``own`` where the gateway must know who connects."""
-    found = _member(genesis, member, "gateway")
+    found = member_of(genesis, member)
     url = found.endpoints.gateway
     if not url:
         raise NoSuchService(member, "gateway")
     return HttpClient(url, client_context(own, [found]), identity)
 
 
-def node_of(genesis: Genesis, member: str, own: TlsFiles, url: str = "") -> HttpClient:
+def node_of(member: Member, own: TlsFiles, url: str = "") -> HttpClient:
     """A client of a member's validator; ``url`` where it is reached at another address."""
-    found = _member(genesis, member, "validator")
-    url = url or found.endpoints.node_api
+    url = url or member.endpoints.node_api
     if not url:
-        raise NoSuchService(member, "validator")
-    return HttpClient(url, client_context(own, [found]), None)
+        raise NoSuchService(member.id, "validator")
+    return HttpClient(url, client_context(own, [member]), None)
 
 
-def _member(genesis: Genesis, member: str, service: str) -> Member:
+def member_of(genesis: Genesis, member: str) -> Member:
+    """A member of the genesis document; raises NoSuchService."""
     found = genesis.member(member)
     if found is None:
-        raise NoSuchService(member, service)
+        raise NoSuchService(member, "service")
     return found

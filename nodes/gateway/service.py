@@ -11,7 +11,7 @@ from ledger.primitives import Height, MemberId, PatientKey
 from ledger.types.genesis import Genesis
 from nodes.api.http import start_site
 from nodes.client.chain import ChainClient
-from nodes.client.connect import gateway_of, node_of
+from nodes.client.connect import gateway_of, member_of, node_of
 from nodes.client.http import HttpClient
 from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
@@ -71,7 +71,7 @@ async def serve_gateway(
     async with AsyncExitStack() as stack:
         genesis = load_genesis(config.genesis)
         signer = FileSigner.load(config.user_key("gateway"))
-        node = node_of(genesis, config.member, config.tls, config.node_api)
+        node = node_of(member_of(genesis, config.member), config.tls, config.node_api)
         await stack.enter_async_context(node)
         session = LightSession(ChainClient(node), genesis)
         submitter = ChainSubmitter(session, signer)
@@ -134,7 +134,7 @@ def _tls(config: GatewayConfig, genesis: Genesis) -> ssl.SSLContext:
 
 
 def _gateway_member(certificate: bytes, genesis: Genesis) -> MemberId:
-    member, service = peer_member(certificate, genesis)
+    member, service = peer_member(certificate, genesis.member)
     if service != "gateway":
         raise PeerNotRecognised(f"it is for a {service}, not for a gateway")
     return member

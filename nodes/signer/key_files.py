@@ -74,6 +74,30 @@ def write_private_file(path: Path, data: bytes) -> None:
         raise KeyFileUnusable(str(path), f"cannot be written: {error.strerror}") from None
 
 
+def replace_private_file(path: Path, data: bytes) -> None:
+    """A private file that is there whole or not at all, also after a crash.
+
+    Raises KeyFileTooOpen or KeyFileUnusable.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        write_private_file(beside, data)
+        beside.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise KeyFileUnusable(str(path), f"cannot be written: {error.strerror}") from None
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory durable; raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 def read_private_file(path: Path, limit: int) -> bytes:
     """At most ``limit`` bytes of a private file; raises KeyFileTooOpen or KeyFileUnusable."""
     check_private_file(path)
@@ -96,9 +120,13 @@ def check_private_file(path: Path) -> None:
 def create_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A new P-256 key in a new private file; raises KeyFileTooOpen or KeyFileUnusable."""
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private_file(path, pem)
+    write_private_file(path, private_key_pem(key))
     return key
+
+
+def private_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS#8 PEM, as ``load_private_key`` reads it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def load_private_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from ledger.errors import PeerFault, WorldFault
+from ledger.errors import OutOfRange, PeerFault, WorldFault
 from ledger.limits import FRAME_BYTES_MAX, VALIDATORS_MAX
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis, Member
@@ -25,7 +25,7 @@ from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
 from nodes.token_bucket import TokenBucket
 from nodes.transport.framing import FrameQueues, FrameReader
-from nodes.transport.pki import PeerNotRecognised, peer_member
+from nodes.transport.pki import PeerNotRecognised, peer_member, trust
 
 HANDSHAKE_SECONDS = 5.0
 HALF_OPEN_MAX = 64
@@ -66,11 +66,11 @@ class CannotListen(WorldFault):
 
 @dataclass(eq=False)
 class BadEndpoint(WorldFault):
-    """The genesis document gives a validator no usable address."""
+    """A hospital was registered without a usable address of its node."""
 
     member: str
     found: str
-    template = "genesis: peer endpoint of {member}: {found!r} is not host:port"
+    template = "peer endpoint of {member}: {found!r} is not host:port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,13 @@ class PeerLinks:
         on_frame: OnFrame,
         trace: TraceSink,
     ) -> None:
-        """Links ``member`` with all other validators of ``genesis``, at their peer endpoints.
+        """Links ``member`` with all other hospitals of ``genesis``, until ``set_peers`` is called.
 
         ``server`` demands client certificates; ``client`` need not check host names, since the
         certificate of a peer is matched with the member that was meant. ``on_frame`` is called
         in the event loop. Raises BadEndpoint.
         """
-        self._genesis = genesis
+        self._members = {each.id: each for each in genesis.members if each.kind == "hospital"}
         self._listen = listen
         self._server_context = server
         self._client_context = client
@@ -122,8 +122,8 @@ class PeerLinks:
         self._trace = trace
         self._outgoing = {
             each.id: _Outgoing(each.id, _endpoint(each))
-            for each in genesis.members
-            if each.kind == "hospital" and each.id != member
+            for each in self._members.values()
+            if each.id != member
         }
         self._incoming: dict[MemberId, _Incoming] = {}
         self._read_budgets: dict[MemberId, TokenBucket] = {}
@@ -164,15 +164,26 @@ class PeerLinks:
             link.abort()
 
     def set_peers(self, members: Sequence[Member]) -> None:
-        """Begins links to those that are new, and ends those to all others."""
-        wanted = {member.id: member for member in members}
+        """Begins links to those that are new, and ends those to all others, both ways.
+
+        A member without usable endpoint or authority is left out: it was admitted by a mistake
+        that must not stop anybody else.
+        """
+        wanted = self._members = {member.id: member for member in members}
         for member_id in self._outgoing.keys() - wanted.keys():
             self._outgoing.pop(member_id).abort()
             incoming = self._incoming.get(member_id)
             if incoming is not None:
                 incoming.abort()
         for member_id in sorted(wanted.keys() - self._outgoing.keys()):
-            link = _Outgoing(member_id, _endpoint(wanted[member_id]))
+            member = wanted[member_id]
+            try:
+                link = _Outgoing(member_id, _endpoint(member))
+                trust(self._client_context, member)
+                trust(self._server_context, member)
+            except (BadEndpoint, OutOfRange) as error:
+                self._trace.emit("peer_unreachable", peer=member_id, reason=str(error))
+                continue
             self._outgoing[member_id] = link
             self._spawn(self._keep_connected(link))
 
@@ -244,12 +255,15 @@ class PeerLinks:
     def _check(self, transport: asyncio.BaseTransport, wanted: MemberId | None) -> MemberId:
         """The validator at the other end; raises PeerNotRecognised."""
         tls = transport.get_extra_info("ssl_object")
-        member, service = peer_member(tls.getpeercert(binary_form=True), self._genesis)
+        member, service = peer_member(tls.getpeercert(binary_form=True), self._find)
         if service != "node" or member not in self._outgoing:
             raise PeerNotRecognised(f"{member} {service} is no other validator")
         if wanted is not None and member != wanted:
             raise PeerNotRecognised(f"it is {member}'s, {wanted}'s was wanted")
         return member
+
+    def _find(self, member: str) -> Member | None:
+        return next((each for each in self._members.values() if each.id == member), None)
 
     # -- connections that this side accepts ---------------------------------------------------
 

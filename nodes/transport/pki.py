@@ -1,14 +1,15 @@
 """Certificates and TLS: each member's own authority vouches for its own services, and no other's.
 
 A service's certificate names its member and service in a URI ``urn:yilian:member:<id>:<service>``.
-It counts only if the authority of that very member, as the genesis document holds it, issued it
-directly (K3). X.509 is checked at the edges only; consensus identity is a registered key.
+It counts only if the authority of that very member, as the genesis document or the state holds
+it, issued it directly (K3). X.509 is checked at the edges only; consensus identity is a
+registered key.
 """
 
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ledger.errors import OutOfRange, PeerFault, WorldFault
 from ledger.primitives import MemberId
-from ledger.types.genesis import Genesis, Member
+from ledger.types.genesis import Member
 from nodes.signer.key_files import check_private_file
 
 SERVICES = ("gateway", "node", "vendor")
@@ -57,6 +58,10 @@ class CertificateUnusable(WorldFault):
     path: str
     reason: str
     template = "{path}: {reason}: make the certificate again from the member's authority"
+
+
+FindMember = Callable[[str], Member | None]
+"""Who belongs to the network: the genesis document's members, or those of the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +136,11 @@ def issue_certificate(
     )
 
 
-def peer_member(certificate: bytes | None, genesis: Genesis) -> tuple[MemberId, str]:
+def peer_member(certificate: bytes | None, find: FindMember) -> tuple[MemberId, str]:
     """Member and service of a TLS peer, from the DER certificate of a finished handshake.
 
     a) a certificate is given, and parses; b) it names exactly one member and service in its URI;
-    c) the member is in the genesis document; d) it is a leaf; e) the member's own authority
+    c) the member belongs to the network; d) it is a leaf; e) the member's own authority
     issued it directly. Raises PeerNotRecognised. Validity in time was OpenSSL's to check.
     """
     if not certificate:
@@ -150,9 +155,9 @@ def peer_member(certificate: bytes | None, genesis: Genesis) -> tuple[MemberId, 
     named = _URI.fullmatch(uris[0]) if len(uris) == 1 else None
     if named is None or named[2] not in SERVICES:
         raise PeerNotRecognised("it does not name exactly one member and service")
-    member = genesis.member(named[1])
+    member = find(named[1])
     if member is None:
-        raise PeerNotRecognised("its member is not in the genesis document")
+        raise PeerNotRecognised("its member does not belong to the network")
     if is_authority:
         raise PeerNotRecognised("it is an authority's, not a service's")
     try:
@@ -195,10 +200,7 @@ def _prepare(context: ssl.SSLContext, own: TlsFiles | None, anchors: Iterable[Me
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     for member in anchors:
-        try:
-            context.load_verify_locations(cadata=member.ca_certificate)
-        except (ssl.SSLError, ValueError):
-            raise OutOfRange("member CA certificate", f"that of {member.id}") from None
+        trust(context, member)
     if own is not None:
         check_private_file(own.key)
         try:
@@ -207,9 +209,38 @@ def _prepare(context: ssl.SSLContext, own: TlsFiles | None, anchors: Iterable[Me
             raise CertificateUnusable(str(own.certificate), str(error)) from None
 
 
+def trust(context: ssl.SSLContext, member: Member) -> None:
+    """Trusts the authority of ``member``, too, in every later handshake; raises OutOfRange."""
+    try:
+        context.load_verify_locations(cadata=member.ca_certificate)
+    except (ssl.SSLError, ValueError):
+        raise OutOfRange("member CA certificate", f"that of {member.id}") from None
+
+
+def trust_file(context: ssl.SSLContext, authority: Path) -> None:
+    """The same for an authority's certificate in a PEM file; raises CertificateUnusable."""
+    try:
+        context.load_verify_locations(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateUnusable(str(authority), str(error)) from None
+
+
+def check_authority(member: Member) -> None:
+    """Raises OutOfRange unless its authority's certificate can be trusted by ``trust``."""
+    trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), member)
+
+
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     """PEM text of a certificate."""
     return certificate.public_bytes(Encoding.PEM)
+
+
+def certificate_file_der(path: Path) -> bytes:
+    """DER bytes of the certificate in a PEM file; raises CertificateUnusable."""
+    try:
+        return certificate_der(x509.load_pem_x509_certificate(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(str(path), str(error)) from None
 
 
 def certificate_der(certificate: x509.Certificate) -> bytes:

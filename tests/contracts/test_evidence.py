@@ -11,7 +11,7 @@ from ledger.errors import PeerFault
 from ledger.limits import EVIDENCE_HEIGHTS
 from ledger.primitives import Hash32, Height, KeyId, MemberId, View
 from ledger.types.certificate import vote_digest
-from ledger.types.evidence import VOTE_TAGS, Evidence, Statement, evidence_key
+from ledger.types.evidence import EVIDENCE_LOG, VOTE_TAGS, Evidence, Statement, evidence_key
 from ledger.types.governance import possession_digest
 from tests.contracts.support import GENESIS, USERS, Caller, FixedSigner, digest
 
@@ -50,6 +50,7 @@ def test_SAFE_4_a_double_vote_of_each_type_is_recorded_for_ever(tag: Tag) -> Non
     assert caller.call(REPORTER, REPORT, evidence.encode()) == ("hospital-b",)
     kept = caller.state.values[evidence_key(ACCUSED.key_id)]
     assert Evidence.decode(kept) == evidence
+    assert caller.state.logs[EVIDENCE_LOG] == [ACCUSED.key_id]
 
 
 def test_only_what_validators_sign_once_is_evidence() -> None:

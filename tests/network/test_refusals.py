@@ -311,7 +311,7 @@ def test_a_genesis_of_strangers_or_a_damaged_one_is_refused(
     strangers = make_network(tmp_path / "strangers", 1).directory / "genesis.bin"
     whole = (copy.directory / "genesis.bin").read_bytes()
     for data, code, word in (
-        (strangers.read_bytes(), 3, "consensus key"),
+        (strangers.read_bytes(), 3, "own authority did not issue it"),
         (whole[:-1], 2, "genesis"),
         (b"", 2, "genesis"),
     ):

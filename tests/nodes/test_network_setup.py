@@ -138,7 +138,7 @@ def test_K3_the_certificates_are_accepted_for_what_they_are(network: Path) -> No
     for member, service, tls in files:
         server_context(tls, members, require_client=True)
         client_context(tls, members)
-        assert peer_member(der(tls.certificate), genesis) == (member, service)
+        assert peer_member(der(tls.certificate), genesis.member) == (member, service)
 
 
 def der(path: Path) -> bytes:

@@ -12,7 +12,7 @@ import uvloop
 
 from ledger.limits import FRAME_BYTES_MAX
 from ledger.primitives import MemberId
-from ledger.types.genesis import Genesis
+from ledger.types.genesis import Endpoints, Genesis, Member
 from nodes.frames import Channel
 from nodes.transport import peer_links
 from nodes.transport.framing import PART_BYTES, QUEUE_FRAMES_MAX
@@ -585,3 +585,82 @@ async def test_R3_handshakes_from_one_address_are_limited(
         b = make(B)
         async with running(b):
             await until(lambda: A in b.links.connected() and B in a.links._incoming)
+
+
+# -- hospitals that come and go -------------------------------------------------------------------
+
+
+def others(*members: MemberId, **changes: object) -> list[Member]:
+    """Those members as the state would have them; ``changes`` are of the last."""
+    found = [network()[1].member(member) for member in members]
+    assert all(found)
+    *same, last = (each for each in found if each is not None)
+    return [*same, replace(last, **changes)]
+
+
+def without(*gone: MemberId) -> Genesis:
+    """The network before those members were admitted."""
+    genesis = network()[1]
+    return replace(genesis, members=tuple(m for m in genesis.members if m.id not in gone))
+
+
+async def test_K3_M2_a_hospital_is_linked_in_both_directions_once_it_is_admitted() -> None:
+    a, b, c = make(A, genesis=without(C)), make(B, genesis=without(C)), make(C)
+    async with running(a, b, c):
+        await until(lambda: a.links.connected() == {B} and b.links.connected() == {A})
+        await until(lambda: a.trace.of("peer_refused") and b.trace.of("peer_refused"))
+        c.links.broadcast(b"let me in")
+        a.links.set_peers(others(B, C))
+        await until(lambda: a.links.connected() == {B, C})
+        a.links.broadcast(b"welcome")
+        # A side that is refused after its handshake believes to be connected for a moment.
+        await until(lambda: c.links.broadcast(b"hello") or a.frames)
+        await until(lambda: c.frames and b.frames)
+        assert c.frames == b.frames == [(A, b"welcome")]
+        assert set(a.frames) == {(C, b"hello")}
+        # The other one has not applied that block yet, and goes on refusing.
+        assert b.links.connected() == {A}
+
+
+async def test_K3_a_hospital_that_is_no_peer_any_more_is_cut_off_both_ways() -> None:
+    a, b, c = make(A), make(B), make(C)
+    async with running(a, b, c):
+        await until(lambda: a.links.connected() == {B, C} and c.links.connected() == {A, B})
+        a.links.set_peers(others(B))
+        await until(lambda: a.links.connected() == {B} and a.trace.of("peer_refused"))
+        c.links.broadcast(b"to B alone")
+        await until(lambda: b.frames)
+        assert a.frames == []
+        connected = len(a.trace.of("peer_connected"))
+        a.links.set_peers(others(B))
+        a.links.send(C, b"dropped")
+        assert len(a.trace.of("peer_connected")) == connected
+        assert a.links.connected() == {B}
+
+
+async def test_a_hospital_comes_back_as_a_peer() -> None:
+    a, c = make(A), make(C)
+    async with running(a, c):
+        await until(lambda: a.links.connected() == {C} and c.links.connected() == {A})
+        a.links.set_peers([])
+        await until(lambda: not a.links.connected() and a.trace.of("peer_refused"))
+        a.links.set_peers(others(C))
+        await until(lambda: a.links.connected() == {C})
+        await until(lambda: c.links.send(A, b"again") or a.frames)
+        assert set(a.frames) == {(C, b"again")}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"endpoints": Endpoints("nowhere", "", "")}, {"ca_certificate": b"no certificate"}],
+    ids=["endpoint", "authority"],
+)
+async def test_a_hospital_that_cannot_be_linked_stops_nobody_else(changes: dict) -> None:
+    a, b = make(A, genesis=without(B, C)), make(B, genesis=without(C))
+    async with running(a, b):
+        a.links.set_peers(others(B, C, **changes))
+        await until(lambda: a.links.connected() == {B} and b.links.connected() == {A})
+        assert [event["peer"] for event in a.trace.of("peer_unreachable")].count(C) == 1
+        a.links.send(C, b"dropped")
+        a.links.broadcast(b"to B")
+        await until(lambda: b.frames == [(A, b"to B")])

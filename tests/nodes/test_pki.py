@@ -58,7 +58,7 @@ def shake(
 def test_K3_a_service_is_known_by_its_own_authority() -> None:
     _, genesis = network()
     for member, service in ((A, "node"), (A, "gateway"), (B, "node"), (VENDOR, "vendor")):
-        assert peer_member(der(tls(member, service)), genesis) == (member, service)
+        assert peer_member(der(tls(member, service)), genesis.member) == (member, service)
 
 
 @pytest.mark.parametrize("member", [A, VENDOR, "hospital-9"])
@@ -69,7 +69,8 @@ def test_K3_another_members_authority_cannot_vouch(
     for signer in (B, ""):
         with pytest.raises(PeerNotRecognised):
             peer_member(
-                der(forged(tmp_path / (signer or "x"), signer, member, service)), network()[1]
+                der(forged(tmp_path / (signer or "x"), signer, member, service)),
+                network()[1].member,
             )
 
 
@@ -108,7 +109,7 @@ GOOD = f"urn:yilian:member:{A}:node"
 
 
 def test_the_forgery_kit_makes_a_good_certificate_too() -> None:
-    assert peer_member(leaf([GOOD]), network()[1]) == (A, "node")
+    assert peer_member(leaf([GOOD]), network()[1].member) == (A, "node")
 
 
 def altered(offset: int) -> bytes:
@@ -145,7 +146,7 @@ def altered(offset: int) -> bytes:
 def test_K5_each_wrong_certificate_is_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(PeerNotRecognised):
-        peer_member(make(), network()[1])
+        peer_member(make(), network()[1].member)
 
 
 def test_K3_both_sides_are_checked() -> None:
@@ -153,7 +154,7 @@ def test_K3_both_sides_are_checked() -> None:
     server = server_context(tls(A), members, require_client=True)
     ends = shake(server, client_context(tls(B), members))
     assert ends[0].version() == "TLSv1.3"
-    seen = [peer_member(end.getpeercert(binary_form=True), network()[1]) for end in ends]
+    seen = [peer_member(end.getpeercert(binary_form=True), network()[1].member) for end in ends]
     assert seen == [(A, "node"), (B, "node")]
 
 
@@ -255,4 +256,4 @@ def test_two_authorities_of_one_name_are_told_apart() -> None:
     made = issue_certificate(twin, key, A, "node", own.public_key(), ["localhost"], now_utc())
     assert twin.subject == authority(A)[0].subject
     with pytest.raises(PeerNotRecognised):
-        peer_member(certificate_der(made), network()[1])
+        peer_member(certificate_der(made), network()[1].member)

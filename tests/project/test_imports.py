@@ -76,7 +76,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("nodes.driver", "nodes.state_sync"),
     ("nodes.api", "nodes.client"),
     ("nodes.gateway", "nodes.vendor", "nodes.resident"),
-    ("nodes.runtime", "nodes.sync_runtime", "nodes.network_setup"),
+    ("nodes.runtime", "nodes.sync_runtime", "nodes.network_setup", "nodes.renewal"),
     ("nodes.validator", "nodes.local_network"),
     ("nodes.cli",),
 )
