@@ -542,7 +542,7 @@ def _peer_decoders() -> Iterable[Decoder]:
     yield Decoder(
         "TLS certificate",
         pki.peer_member,
-        lambda data: pki.peer_member(data, known),
+        lambda data: pki.peer_member(data, known.member),
         None,
         16 * 1024,
         (bytes.fromhex(pair["node"]),),
