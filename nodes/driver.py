@@ -169,9 +169,8 @@ class Driver:
     def _recovered(self, seat: Seat) -> Recovered:
         height = self._store.height
         certificate = self._store.certificate(height) if height else None
-        votes = self._world.safety.votes() if self._world.safety is not None else ()
         parent = self.chain.position().parent
-        return recover(seat, Height(height + 1), parent, certificate, votes)
+        return recover(seat, Height(height + 1), parent, certificate, self._world.safety)
 
     def _vote_again(self, seat: Seat) -> Effects:
         """The chain has come to where this node voted last: it remembers what it promised there.

@@ -139,16 +139,18 @@ def recover(
     height: Height,
     parent: Hash32,
     last_certificate: QuorumCertificate | None,
-    votes: Sequence[ports.Vote],
+    safety: SafetyStore | None,
 ) -> Recovered:
     """Where a replica stands after a restart.
 
     ``height`` is the one to decide next, ``parent`` the hash of the newest committed block and
-    ``last_certificate`` its certificate. The view is the highest ever voted in or certified;
-    it was entered if anything but a VIEW-CHANGE was voted in it (I10).
+    ``last_certificate`` its certificate. The view is the highest ever voted in, which is known
+    also where those votes are forgotten, or certified; it was entered if anything but a
+    VIEW-CHANGE was voted in it (I10).
     """
     certified = View(0) if last_certificate is None else last_certificate.view
-    view = max([certified, *(vote.view for vote in votes)])
+    votes = () if safety is None else safety.votes()
+    view = max(certified, View(0) if safety is None else safety.highest_view)
     entered = view == certified or any(
         vote.view == view and vote.kind != Tag.SIGN_VIEW_CHANGE for vote in votes
     )

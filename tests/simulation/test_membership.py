@@ -202,3 +202,22 @@ def test_M1_a_new_disk_follows_all_changes_from_genesis():
     assert cluster.run(PATIENCE_MS, lambda: cluster.nodes[4].store.height >= height)
     cluster.check_agreement()
     assert light_client_follows(cluster, 4) == 2
+
+
+def test_I10_a_validator_without_a_vote_remembers_the_view_that_it_left_for():
+    cluster = Cluster(5)
+    cluster.start()
+    cluster.judge = lambda sender, receiver, frame: 2 if receiver != 4 else None
+    sent = cluster.registration(4)
+    cluster.submit(4, sent)
+    cluster.run(3 * TIMEOUT_MS)  # alone, it leaves for a higher view
+    left_for = cluster.nodes[4].driver.replica.view
+    assert left_for > cluster.nodes[0].driver.replica.view
+    cluster.judge = lambda sender, receiver, frame: 2
+    decide(cluster, TakeVote(fixed.hospital(4)), (0, 1, 2, 3))
+    work(cluster, 4)
+    cluster.kill(4)
+    cluster.start(4)
+    assert cluster.nodes[4].driver.replica.view >= left_for
+    decide(cluster, GiveVote(fixed.hospital(4)), (0, 1, 2, 3))
+    work(cluster, 4)
