@@ -20,6 +20,7 @@ VERIFIERS = (
     "ledger.types.certificate",
     "ledger.types.evidence",
     "ledger.types.transaction",
+    "tests.simulation.oracle",
 )
 """Modules that call ``verify_signature`` on what the simulator lets travel."""
 _SECRET = b"only the simulator's signers know this"
