@@ -11,6 +11,7 @@ from hashlib import sha256
 from multiprocessing import Pool
 from pathlib import Path
 
+from tests.simulation import twins_run
 from tests.simulation.options import PROFILES, draw
 from tests.simulation.phases import Outcome, run_seed
 
@@ -21,7 +22,12 @@ PROGRESS_EVERY = 100
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("simulate", description="Run the consensus simulator.")
-    parser.add_argument("--seeds", type=_seeds, required=True, help="A-B or one number")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seeds", type=_seeds, help="A-B or one number")
+    what.add_argument("--twins", action="store_true", help="every twins scenario")
+    parser.add_argument("--sample", type=int, help="with --twins: only so many of them")
+    parser.add_argument("--seed", type=int, default=1, help="with --sample: which ones")
+    parser.add_argument("--record", type=Path, help="with --twins: file that keeps each chunk")
     parser.add_argument("--profile", choices=PROFILES, default="all", help="kinds of fault")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     return parser.parse_args(words)
@@ -88,8 +94,10 @@ def summary(results: Sequence[Outcome]) -> dict[str, object]:
 def main(words: Sequence[str] | None = None) -> int:
     """Exit code 1 where any property was violated."""
     arguments = _arguments(words)
-    seeds: range = arguments.seeds
     at = commit()
+    if arguments.twins:
+        return twins_run.run(arguments.sample, arguments.seed, PROCESSES, arguments.record, at)
+    seeds: range = arguments.seeds
     print(
         f"commit {at}, seeds {seeds[0]}-{seeds[-1]}, profile {arguments.profile}", file=sys.stderr
     )

@@ -38,16 +38,19 @@ from ledger.crypto.keys import Verified
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs
 from ledger.types.block import Block
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
+from ledger.types.genesis import Member
 from nodes.driver import Driver, World
 from nodes.frames import Channel
+from nodes.ports import Put
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.safety_store import MemorySafetyStore
 from tests.simulation import cluster, oracle
-from tests.simulation.cluster import SimulatedClock
+from tests.simulation.byzantine import SignatureLog
+from tests.simulation.cluster import SimulatedClock, deliver
 from tests.simulation.fast_signatures import fast_signatures
-from tests.simulation.judges import PromiseJudge, Violation
 from tests.simulation.mutants.patching import swapped_function
+from tests.simulation.violation import Violation
 from tests.vectors import fixed
 
 VALIDATORS, VIEWS = 4, 4
@@ -57,7 +60,7 @@ PARTITIONS = 2 ** (INSTANCES - 1)
 SCENARIOS = VALIDATORS * PARTITIONS**VIEWS
 TIMEOUT_MS, EMPTY_MS, ROUND_MS = 1_000, 1_500, 2_000
 PATIENCE_MS = 600 * TIMEOUT_MS
-KEPT_RESULTS = 100_000
+KEPT_RESULTS = 30_000
 """Decoded and verified messages that scenarios share."""
 ROTATION = 1_000
 CUT_WHEN_PREPARED = (True, False, True, False)
@@ -146,28 +149,38 @@ class _Sink:
         self.counts[event] += 1
 
 
-class TwinsJudge(PromiseJudge):
+class TwinsJudge(SignatureLog):
     """SAFE-1 over all COMMITs that were ever signed, and I9 of all that are not twinned."""
 
     def __init__(self, twinned: int, quorum: int) -> None:
-        super().__init__((twinned,))
-        self._quorum = quorum
+        super().__init__()
+        self._twinned, self._quorum = twinned, quorum
+        self._known: set[tuple[int, bytes]] = set()
         self._signers: dict[tuple[int, int, Hash32], set[int]] = defaultdict(set)
         self._certified: dict[int, Hash32] = {}
-        self._twinned = twinned
-        self._twin_votes: dict[tuple[str, int, int], set[bytes]] = defaultdict(set)
         self.prepared_in: set[int] = set()
         """Views in which somebody signed a COMMIT."""
+
+    def sent(self, place: int, frame: bytes) -> None:
+        """An instance of validator ``place`` handed this frame to its links."""
+        if (place, frame) not in self._known:
+            self._known.add((place, frame))
+            self.saw(frame)
 
     @property
     def equivocations(self) -> int:
         """(type, height, view) for which the twins signed two things."""
-        return sum(len(contents) > 1 for contents in self._twin_votes.values())
+        return sum(
+            len(contents) > 1
+            for (_, signer, _, _), contents in self._digests.items()
+            if signer == self._twinned
+        )
 
     def _note(self, kind: str, message: Message, content: bytes) -> None:
-        if message.signer == self._twinned:
-            self._twin_votes[kind, message.height, message.view].add(content)
         super()._note(kind, message, content)
+        place = (kind, message.signer, message.height, message.view)
+        if message.signer != self._twinned and len(self._digests[place]) > 1:
+            raise Violation("I9", "{} of validator {} at ({}, {}) was signed twice".format(*place))
         if isinstance(message, Commit):
             signers = self._signers[message.height, message.view, message.block_hash]
             signers.add(message.signer)
@@ -189,7 +202,7 @@ class TwinsRunner:
         self.quorum = oracle.quorum(VALIDATORS)
         storage = MemoryStorage()
         LedgerStore(storage, Registry(), self.genesis)
-        self.first_values = dict(storage._values)
+        self.beginning = [Put(key, value) for key, value in storage.scan(b"")]
 
     def run(self, scenario: Scenario) -> TwinsOutcome:
         """All rounds and the calm end."""
@@ -238,7 +251,7 @@ class _Network:
 
     def _driver(self, index: int, runner: TwinsRunner) -> Driver:
         storage = MemoryStorage()
-        storage._values = dict(runner.first_values)
+        storage.write(runner.beginning)
         store = LedgerStore(storage, Registry(), self.genesis)
         self.stores.append(store)
         world = World(
@@ -315,7 +328,7 @@ class _Network:
         while self.frames and not cut():
             sender, receiver, data = self.frames.popleft()
             driver = self.drivers[receiver]
-            self._turn(receiver, partial(driver.on_frame, self.members[sender], data))
+            self._turn(receiver, partial(deliver, driver, self.members[sender], data))
         self.frames.clear()
 
     def _turn(self, index: int, turn: Callable[[], object]) -> None:
@@ -338,6 +351,9 @@ class _Links:
 
     network: _Network
     index: int
+
+    def set_peers(self, members: Sequence[Member]) -> None:
+        """The members never change."""
 
     def send(self, member: MemberId, frame: bytes, priority: bool = False) -> None:
         network = self.network
