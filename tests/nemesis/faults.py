@@ -275,7 +275,8 @@ class Nemesis:
         shutil.copy2(node.safety, old)
         self._cluster.restart_node(node)
         await self._caught_up(node)
-        await asyncio.sleep(3)
+        # Twice: the height that was last reported may be lower than the one of the copy.
+        await self._caught_up(node)
         self._cluster.kill(node)
         self._count("safety_stale", node.name)
         node.excuse = "safety_stale"

@@ -12,6 +12,7 @@ from multiprocessing import Pool
 from pathlib import Path
 
 from tests.simulation import twins_run
+from tests.simulation.mutants import search
 from tests.simulation.options import PROFILES, draw
 from tests.simulation.phases import Outcome, run_seed
 
@@ -24,6 +25,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("simulate", description="Run the consensus simulator.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seeds", type=_seeds, help="A-B or one number")
+    what.add_argument("--mutants", action="store_true", help="plant each known bug and find it")
     what.add_argument("--twins", action="store_true", help="every twins scenario")
     parser.add_argument("--sample", type=int, help="with --twins: only so many of them")
     parser.add_argument("--seed", type=int, default=1, help="with --sample: which ones")
@@ -95,6 +97,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Exit code 1 where any property was violated."""
     arguments = _arguments(words)
     at = commit()
+    if arguments.mutants:
+        return search.run(PROCESSES)
     if arguments.twins:
         return twins_run.run(arguments.sample, arguments.seed, PROCESSES, arguments.record, at)
     seeds: range = arguments.seeds

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from random import Random
 
-from ledger.quorum import faults_tolerated
+from tests.simulation.oracle import faults_tolerated
 
 SIZES = (4, 5, 6, 7, 10)
 PROFILES = ("all", "network", "crashes", "byzantine")

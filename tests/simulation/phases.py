@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ledger.light.bundles import MEMBERSHIP_CHANGES_PAGE, MembershipChange
 from ledger.primitives import Hash32, Height
 from ledger.types.certificate import CertifiedHeader
+from tests.simulation import oracle
 from tests.simulation.audits import audit, check_memory
 from tests.simulation.disk import BOUNDARIES, simulated_disks
 from tests.simulation.fast_signatures import fast_signatures
@@ -264,7 +265,7 @@ def _heal_all(swarm: Swarm) -> list[int]:
     for node, clock in zip(swarm.nodes, swarm.clocks, strict=True):
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
-    reliable, quorum = swarm.reliable(), swarm.chain.newest.quorum
+    reliable, quorum = swarm.reliable(), oracle.quorum(swarm.chain.newest.n)
     if swarm.votes.pending:
         quorum = len(reliable)  # the change may be carried now, and all may be needed after it
     core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
@@ -304,7 +305,7 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
     """
     patience = QUIET_PATIENCE_TIMEOUTS * swarm.options.timeout_ms
     membership = swarm.chain.newest
-    quorum = membership.quorum
+    quorum = oracle.quorum(membership.n)
     settled = swarm.run(patience, lambda: len(_together(swarm, core)) >= quorum)
     together = _together(swarm, core)
     if swarm.chain.newest != membership:

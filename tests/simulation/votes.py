@@ -9,7 +9,6 @@ from random import Random
 from typing import Protocol, cast
 
 from ledger.primitives import MemberId
-from ledger.quorum import faults_tolerated
 from ledger.types.governance import Change, GiveVote, TakeVote
 from ledger.types.membership import Membership
 from ledger.types.transaction import SignedTransaction
@@ -19,6 +18,7 @@ from tests.simulation.disk import SAFETY_FILE, Disk, DiskPath
 from tests.simulation.judges import ChainJudge
 from tests.simulation.losses import Losses
 from tests.simulation.options import Options
+from tests.simulation.oracle import faults_tolerated
 from tests.vectors import fixed
 from tests.vectors.fixed import FixedSigner
 
