@@ -46,8 +46,13 @@ ROTATION = 20
 """Heights after which the primary changes, so that the hostile one is primary again and again."""
 PROGRESS_MS = 1_000
 RSS_MIB_MAX = 300
-LINKS_EVERY = 150
-"""Lies between two that break the framing, and with it the link."""
+FRAMES_EACH_LINK = 500
+"""Frames between two connections that break the framing, and with it the link; it takes a while
+until the link is there again, in which nothing can be sent."""
+KEPT_CHECKED_MAX = 300
+"""Acknowledged transactions whose effect is proved in the end; a long run has thousands."""
+LOG_BYTES_MAX = 10 * 1024 * 1024
+"""Of one correct validator."""
 LIES_EACH_PAUSE = 3
 ACKNOWLEDGED_EACH_ROUND = 3
 FRAMES_EACH_ROUND = 1_000
@@ -71,6 +76,7 @@ class HostilePeer:
         self.sent: Counter[str] = Counter()
         """Frames by the lie that they belong to."""
         self._turns = 0
+        self._link_breaks_at = FRAMES_EACH_LINK
         self._genesis = network.genesis
         self._config = load_config(NodeConfig, network.config(member, "node"))
         self._member = MemberId(member)
@@ -118,6 +124,11 @@ class HostilePeer:
         self._lies.hear(data)
         self.node.on_frame(peer, data)
 
+    def check_following(self) -> None:
+        """Raises what ended the replica inside: from then on no lie would fit."""
+        if self.node.failed.done():
+            self.node.failed.result()
+
     def set_peers(self, members: Sequence[Member]) -> None:
         """Whom the replica inside wants to be linked with."""
         self._links.set_peers(members)
@@ -145,7 +156,8 @@ class HostilePeer:
         aim = self.sent.total() + frames
         while self.sent.total() < aim:
             self._turns += 1
-            if self._turns % LINKS_EVERY == 0:
+            if self.sent.total() >= self._link_breaks_at:
+                self._link_breaks_at = self.sent.total() + FRAMES_EACH_LINK
                 await self._break_framing()
             self._post(*self._lies.next())
             if self._turns % LIES_EACH_PAUSE == 0:
@@ -220,14 +232,18 @@ async def run_against_peer(directory: Path, frames: int, seconds: float, seed: i
             end = asyncio.get_running_loop().time() + seconds
             while peer.sent.total() < frames or asyncio.get_running_loop().time() < end:
                 await _round(network, peer, load)
+                peer.check_following()
             await load.end()
             faults = [await _faults(network, member, hostile) for member in correct]
         await commit(network, correct[0])
         status = await settled(network, correct)
-        await assert_kept(network, load.acknowledged, correct)
+        count = min(len(load.acknowledged), KEPT_CHECKED_MAX)
+        await assert_kept(network, Random(seed).sample(load.acknowledged, count), correct)
         network.check_alive()
         peaks = [peak_rss_mib(network.pid(member, "node")) for member in correct]
         assert max(peaks) <= RSS_MIB_MAX, peaks
+        logs = [network.log(member, "node").stat().st_size for member in correct]
+        assert max(logs) <= LOG_BYTES_MAX, logs
         return Report(
             frames=peer.sent.total(),
             by_lie=dict(sorted(peer.sent.items())),
