@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -71,7 +71,7 @@ def again(mutant: Mutant, found_by: str, at: int) -> str:
 
 def findings(processes: int, seeds_max: int) -> Iterator[Finding]:
     """Of all mutants, as they come; a process each, because caches keep what a bug computed."""
-    with Pool(processes, maxtasksperchild=1) as pool:
+    with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(partial(search, seeds_max=seeds_max), MUTANTS)
 
 
