@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from contracts.actions import ActionContract
-from contracts.lookup import find_hospitals, find_member, find_proposal, find_user, voters
+from contracts.lookup import find_hospitals, find_member, find_proposal, find_user
 from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
+from ledger.execution import current_voters
 from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX
 from ledger.primitives import Hash32, MemberId, Signature, TimestampMs
 from ledger.types.entries import member_key, user_key
@@ -132,7 +133,7 @@ class RenewKey:
             verify_signature(self.public_key, self.possession, digest, "possession")
         except PeerFault:
             raise Refused("governance/not-possessed") from None
-        now = voters(state)
+        now = current_voters(state)
         if now.membership.index_of(own) is not None:
             others = [v for v in now.membership.validators if v.member != own]
             _vote_next([*others, Validator(own, self.public_key)], context, state)
@@ -144,7 +145,7 @@ def _approve(
     proposal_id: Hash32, proposal: Proposal, context: CallContext, state: StateView
 ) -> tuple[Value, ...]:
     approvals = tuple(sorted({*proposal.approvals, context.signer.member}))
-    membership = voters(state).membership
+    membership = current_voters(state).membership
     counted = sum(membership.index_of(member) is not None for member in approvals)
     carried = counted >= membership.quorum
     if carried:
@@ -163,7 +164,7 @@ def _check(change: Change, state: StateView) -> None:
     GiveVote: ``unknown-hospital``, ``votes-already``, ``too-many-validators``.
     TakeVote: ``does-not-vote``, ``last-validator``.
     """
-    membership = voters(state).membership
+    membership = current_voters(state).membership
     match change:
         case Admit(member=member, users=users):
             if find_member(state, member.id) is not None:
@@ -201,7 +202,7 @@ def _is_foreign(user: UserKey, member: Member) -> bool:
 
 
 def _carry(change: Change, context: CallContext, state: StateView) -> None:
-    current = voters(state).membership.validators
+    current = current_voters(state).membership.validators
     match change:
         case Admit(member=member, users=users):
             _put_member(member, state)
@@ -231,7 +232,7 @@ def _put_member(member: Member, state: StateView) -> None:
 def _vote_next(validators: list[Validator], context: CallContext, state: StateView) -> None:
     """These vote from the next height on. A second change in one block is refused, because the
     header names the membership before and after, and one step must lead from one to the other."""
-    now = voters(state)
+    now = current_voters(state)
     if now.since > context.height:
         raise Refused("governance/change-in-this-block")
     membership = Membership(tuple(sorted(validators, key=lambda v: v.member)))

@@ -23,7 +23,6 @@ from ledger.types.entries import (
 )
 from ledger.types.genesis import Member, Parameters, UserKey
 from ledger.types.governance import HOSPITALS_KEY, Proposal, decode_hospitals, proposal_key
-from ledger.types.membership import VOTERS_KEY, Voters
 
 MEMBER_BYTES_MAX = 8_192
 USER_KEY_BYTES_MAX = 1_024
@@ -65,14 +64,6 @@ def find_permission(state: StateView, permission: Hash32) -> Permission | None:
     return None if data is None else Permission.decode(data)
 
 
-def voters(state: StateView) -> Voters:
-    """Who votes on the next height; the genesis state always has it."""
-    data = state.get(VOTERS_KEY)
-    if data is None:
-        raise NotCanonical("state", "the voters are missing")
-    return _decode_voters(data)
-
-
 def find_hospitals(state: StateView) -> tuple[MemberId, ...]:
     """Ids of all hospitals, sorted; those that vote and those that do not."""
     data = state.get(HOSPITALS_KEY)
@@ -98,11 +89,6 @@ def find_row(state: StateView, patient: PatientKey, index: int) -> Row | None:
 def _decode_parameters(data: bytes) -> Parameters:
     fields = codec.array(codec.decode(data, 64, "parameters"), 4, "parameters")
     return Parameters(*(codec.uint(field, "parameter") for field in fields))
-
-
-@lru_cache(maxsize=16)
-def _decode_voters(data: bytes) -> Voters:
-    return Voters.decode(data)
 
 
 @lru_cache(maxsize=1_024)

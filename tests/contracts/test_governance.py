@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from contracts.governance import validator_key
-from contracts.lookup import find_hospitals, find_member, find_user, voters
+from contracts.lookup import find_hospitals, find_member, find_user
 from ledger.codec import Value
+from ledger.execution import current_voters
 from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX
 from ledger.primitives import Hash32, Height, KeyId, MemberId, TimestampMs
 from ledger.types.entries import member_key
@@ -78,7 +79,7 @@ def carry(caller: Caller, change: Value, *hospitals: str) -> Hash32:
 
 
 def voting(caller: Caller) -> list[str]:
-    return [v.member for v in voters(caller.state).membership.validators]
+    return [v.member for v in current_voters(caller.state).membership.validators]
 
 
 # -- against a model ----------------------------------------------------------------------------
@@ -293,9 +294,9 @@ def test_M1_a_vote_that_is_given_counts_from_the_next_height_on() -> None:
     caller = Caller(height=7)
     carry(caller, admission())
     assert voting(caller) == list(HOSPITALS)
-    before = voters(caller.state)
+    before = current_voters(caller.state)
     carry(caller, ("give-vote", NEW))
-    now = voters(caller.state)
+    now = current_voters(caller.state)
     assert voting(caller) == [*HOSPITALS, NEW]
     assert (now.since, now.previous) == (8, before.membership)
     assert now.of(Height(7)) == before.membership
@@ -374,7 +375,7 @@ def test_M2_votes_can_be_taken_down_to_the_last_and_no_further() -> None:
 def test_M3_a_renewed_key_votes_from_the_next_height_and_the_old_one_is_still_known() -> None:
     caller, old, new = Caller(height=11), FixedSigner(1_001), FixedSigner(9_100)
     caller.call(administrator("hospital-b"), RENEW, *renewal("hospital-b", new))
-    now = voters(caller.state)
+    now = current_voters(caller.state)
     assert now.since == 12
     assert now.membership.validators[1] == Validator(MemberId("hospital-b"), new.public_key)
     assert find_user(caller.state, old.key_id) is not None  # old votes can still be proved
@@ -387,7 +388,7 @@ def test_A2_a_hospital_without_a_vote_renews_its_key_and_changes_no_votes() -> N
     caller.call(administrator(NEW), RENEW, *renewal(NEW, new))
     assert caller.state.values[VOTERS_KEY] == before
     carry(caller, ("give-vote", NEW))
-    assert voters(caller.state).membership.validators[-1].public_key == new.public_key
+    assert current_voters(caller.state).membership.validators[-1].public_key == new.public_key
 
 
 # -- what is refused ----------------------------------------------------------------------------

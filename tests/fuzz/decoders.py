@@ -252,7 +252,7 @@ def _type_decoders() -> Iterable[Decoder]:
         VOTERS_BYTES_MAX,
         Voters(Height(1), four, None).encoded,
         Voters(Height(7), one, four).encoded,
-        inner=(Voters.decode, lookup._decode_voters),
+        inner=(Voters.decode,),
     )
 
 
