@@ -9,6 +9,7 @@ from ledger.consensus.messages import (
     Message,
     NewView,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     ViewChange,
     decode_message,
@@ -19,7 +20,7 @@ from ledger.consensus.messages import (
 from ledger.crypto.hashing import Tag
 from ledger.primitives import Hash32, Height, Signature, View
 from ledger.types.block import Block
-from ledger.types.certificate import commit_digest, vote_digest
+from ledger.types.certificate import QuorumCertificate, commit_digest, vote_digest
 from ledger.types.membership import Membership
 from nodes.frames import Channel, frame, split_frame
 from tests.simulation.cluster import Cluster
@@ -72,10 +73,19 @@ def commit(cluster: Cluster, signer: int, block: Block, view: int = 0) -> Commit
     return Commit(height, View(view), block.hash, seat(cluster, signer)[0], signature)
 
 
-def view_change(cluster: Cluster, signer: int, view: int) -> ViewChange:
-    """A view-change at height 1 without a prepared block."""
+def view_change(
+    cluster: Cluster,
+    signer: int,
+    view: int,
+    last: QuorumCertificate | None = None,
+    prepared: PreparedCertificate | None = None,
+    in_place_of: int | None = None,
+) -> ViewChange:
+    """A view-change at the height above ``last``; in another's name if that index is given."""
     index, membership = seat(cluster, signer)
-    unsigned = ViewChange(Height(1), View(view), None, None, index, _UNSIGNED)
+    height = Height(1 if last is None else last.height + 1)
+    place = index if in_place_of is None else in_place_of
+    unsigned = ViewChange(height, View(view), last, prepared, place, _UNSIGNED)
     digest = view_change_digest(cluster.genesis.chain_id, membership.hash, unsigned)
     return replace(unsigned, signature=fixed.validator_signer(signer).sign(digest))
 
@@ -96,8 +106,8 @@ class SignatureLog:
         self._digests: dict[tuple[str, int, int, int], set[bytes]] = defaultdict(set)
         self.highest_views: dict[int, int] = defaultdict(int)
 
-    def saw(self, data: bytes) -> None:
-        """Notes the votes in a frame, whoever sent it."""
+    def saw(self, data: bytes) -> Message | None:
+        """Notes the votes in a frame, whoever sent it; returns its message."""
         message = consensus_message(data)
         if isinstance(message, NewView):
             self._note("new-view", message, message.content())
@@ -108,6 +118,7 @@ class SignatureLog:
             self._note("pre-prepare", message, message.block.hash)
         elif message is not None:
             self._note(type(message).__name__, message, message.block_hash)
+        return message
 
     def _note(self, kind: str, message: Message, content: bytes) -> None:
         self._digests[kind, message.signer, message.height, message.view].add(content)

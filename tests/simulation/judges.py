@@ -44,11 +44,12 @@ class PromiseJudge(SignatureLog):
         """The memory of what this key signed is lost: it answers for nothing any more."""
         self._faulty.add(key_id)
 
-    def sent(self, sender: int, frame: bytes) -> None:
-        """A correct validator's driver handed this frame to its links."""
-        if (sender, frame) not in self._known:
-            self._known.add((sender, frame))
-            self.saw(frame)
+    def sent(self, sender: int, frame: bytes) -> Message | None:
+        """A correct validator's driver handed this frame to its links: its message, if new."""
+        if (sender, frame) in self._known:
+            return None
+        self._known.add((sender, frame))
+        return self.saw(frame)
 
     def _note(self, kind: str, message: Message, content: bytes) -> None:
         membership = self._voting.get(message.height)
@@ -226,6 +227,15 @@ def forged_headers(
         signatures=tuple(signatures[i] for i in sorted(signatures)),
     )
     few = replace(old, signers=old.signers[1:], signatures=old.signatures[1:])
-    lies = [CertifiedHeader(header, each) for each in (old, other, own, mixed)]
+    forged = [old, other, own, mixed]
+    if own.signers:
+        forged.append(
+            replace(
+                own,
+                signers=own.signers[:1] * len(old.signers),
+                signatures=own.signatures[:1] * len(old.signers),
+            )
+        )
+    lies = [CertifiedHeader(header, each) for each in forged]
     # A correct node's certificate has exactly q signatures, so without one it proves nothing.
     return [*lies, CertifiedHeader(certified.header, few)]

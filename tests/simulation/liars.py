@@ -13,9 +13,9 @@ from ledger.consensus.messages import (
     Message,
     NewView,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     ViewChange,
-    view_change_digest,
 )
 from ledger.errors import PeerFault
 from ledger.merkle.log_tree import leaf_hash, root_of
@@ -50,6 +50,7 @@ class Liar:
             "forge blocks": self._forge_blocks,
             "forge certificate": self._forge_certificate,
             "forge new view": self._forge_new_view,
+            "forge prepared": self._forge_prepared,
             "false status": self._false_status,
             "heights rise and fall": self._heights_rise_and_fall,
             "huge views": self._huge_views,
@@ -57,14 +58,20 @@ class Liar:
             "lie in view change": self._lie_in_view_change,
             "old certificates": self._old_certificates,
             "old view changes": self._old_view_changes,
+            "others' votes": self._others_votes,
             "partial catch-up": self._partial_catch_up,
+            "prepare own proposal": self._prepare_own_proposal,
+            "propose out of turn": self._propose_out_of_turn,
+            "repeat view changes": self._repeat_view_changes,
             "replay": self._replay,
             "send to some": self._send_to_some,
             "slow primary": self._slow_primary,
             "spam": self._spam,
+            "strip new view": self._strip_new_view,
             "vote ahead": self._vote_ahead,
             "vote twice": self._vote_twice,
             "withhold": self._withhold,
+            "wrong parent": self._wrong_parent,
             "wrong roots": self._wrong_roots,
             "wrong times": self._wrong_times,
         }
@@ -175,11 +182,43 @@ class Liar:
         message = self._message(data)
         if not isinstance(message, ViewChange) or message.prepared is None or receiver % 2:
             return None
-        false = replace(message, prepared=None)
-        members = byzantine.seat(self._cluster, self._index)[1].hash
-        digest = view_change_digest(self._cluster.genesis.chain_id, members, false)
-        signature = fixed.validator_signer(self._index).sign(digest)
-        return [framed(replace(false, signature=signature))]
+        return [self._view_change(message, None)]
+
+    def _view_change(self, true: ViewChange, prepared: PreparedCertificate | None) -> bytes:
+        last = true.last_certificate
+        return framed(byzantine.view_change(self._cluster, self._index, true.view, last, prepared))
+
+    def _forge_prepared(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """A block that nobody prepared, with the liar's own signature in everybody's place."""
+        message = self._message(data)
+        blocks = self._blocks_at(message)
+        if not isinstance(message, ViewChange) or not blocks:
+            return None
+        block, view = self._random.choice(blocks), View(message.view - 1)
+        members = byzantine.seat(self._cluster, self._index)[1]
+        primary = members.primary(message.height, view, self._cluster.genesis.parameters.rotation)
+        backups = [i for i in range(members.n) if i != primary][: members.quorum - 1]
+        signature = byzantine.prepare(self._cluster, self._index, block, view).signature
+        forged = PreparedCertificate(
+            message.height, view, block.hash, signature, tuple(backups), (signature,) * len(backups)
+        )
+        return [self._view_change(message, forged)]
+
+    def _repeat_view_changes(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """A NEW-VIEW with the liar's own view-change for all, or with too few."""
+        message = self._message(data)
+        if not isinstance(message, NewView):
+            return None
+        changes = message.view_changes
+        last = changes[0].last_certificate
+        own = byzantine.view_change(self._cluster, self._index, message.view, last)
+        few = self._random.choice(((own,) * len(changes), (own,), changes[:1], changes[1:]))
+        return [framed(byzantine.new_view(self._cluster, self._index, few, message.proposal))]
+
+    def _strip_new_view(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """The proposal of a new view without what opens the view."""
+        message = self._message(data)
+        return [framed(message.proposal)] if isinstance(message, NewView) else None
 
     def _forge_new_view(self, receiver: int, data: bytes) -> list[bytes] | None:
         message = self._message(data)
@@ -265,6 +304,44 @@ class Liar:
             return self._propose(message, _false_result(message.block))
         return self._votes(message, [_false_result(b) for b in self._blocks_at(message)])
 
+    def _wrong_parent(self, receiver: int, data: bytes) -> list[bytes] | None:
+        message = self._message(data)
+        if not isinstance(message, PrePrepare):
+            return None
+        header = replace(message.block.header, parent=fixed.named_hash("no block"))
+        return self._propose(message, Block(header, message.block.transactions))
+
+    def _prepare_own_proposal(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """The primary votes a second time for what it proposes."""
+        message = self._message(data)
+        if not isinstance(message, PrePrepare):
+            return None
+        vote = byzantine.prepare(self._cluster, self._index, message.block, message.view)
+        return [data, framed(vote)]
+
+    def _propose_out_of_turn(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """A good block of whoever is not the primary."""
+        driver = self._cluster.nodes[self._node].driver
+        if data[0] != Channel.STATUS or driver is None or self._random.random() < 0.5:
+            return None
+        block, view = driver.chain.build(), driver.replica.view
+        return [data, framed(byzantine.pre_prepare(self._cluster, self._index, block, view))]
+
+    def _others_votes(self, receiver: int, data: bytes) -> list[bytes] | None:
+        """Votes and view-changes in the names of all others, signed by the liar."""
+        message = self._message(data)
+        driver = self._cluster.nodes[self._node].driver
+        others = range(byzantine.seat(self._cluster, self._index)[1].n)
+        if isinstance(message, Prepare | Commit):
+            return [framed(replace(message, signer=other)) for other in others]
+        if data[0] != Channel.STATUS or driver is None or self._random.random() < 0.5:
+            return None
+        view, last = driver.replica.view + 9, driver.replica.last_certificate
+        return [
+            framed(byzantine.view_change(self._cluster, self._index, view, last, None, other))
+            for other in others
+        ]
+
     def _vote_ahead(self, receiver: int, data: bytes) -> list[bytes] | None:
         message = self._message(data)
         blocks = [
@@ -291,15 +368,9 @@ class Liar:
             return None
         replica = driver.replica
         view = View(self._random.choice((replica.view + 1, replica.view + 9, 2**40, 2**63)))
-        certificate = replica.last_certificate
-        unsigned = ViewChange(
-            replica.height, view, certificate, None, self._index, Signature(bytes(Signature.SIZE))
-        )
-        genesis = self._cluster.genesis
-        digest = view_change_digest(genesis.chain_id, genesis.membership.hash, unsigned)
-        signature = fixed.validator_signer(self._index).sign(digest)
+        last = replica.last_certificate
         status = Status(Height(replica.height - 1), view, self._random.random() < 0.5)
-        change = framed(replace(unsigned, signature=signature))
+        change = framed(byzantine.view_change(self._cluster, self._index, view, last))
         return [frame(Channel.STATUS, status.encode()), change]
 
     def _heights_rise_and_fall(self, receiver: int, data: bytes) -> list[bytes] | None:

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ledger.light.bundles import MEMBERSHIP_CHANGES_PAGE, MembershipChange
-from ledger.primitives import Hash32, Height
+from ledger.primitives import Hash32, Height, MemberId
 from ledger.types.certificate import CertifiedHeader
+from ledger.types.evidence import evidence_key
 from tests.simulation import oracle
 from tests.simulation.audits import audit, check_memory
 from tests.simulation.disk import BOUNDARIES, simulated_disks
@@ -337,6 +338,16 @@ def _puts_evidence_on_chain(swarm: Swarm, core: list[int]) -> None:
 
     if not swarm.run(PATIENCE_TIMEOUTS * swarm.options.timeout_ms, done):
         raise Violation("I15", f"evidence waits in core {core}")
+    chain = swarm.running_at(core[0])[0].chain
+    for index in set(core) - set(swarm.options.losers):
+        for event, seen in swarm.nodes[index].trace.events:
+            if event == "equivocation":
+                voting = swarm.chain.voting[int(seen["height"])]
+                accused = voting.index_of(MemberId(str(seen["member"])))
+                assert accused is not None
+                key = voting.validators[accused].public_key
+                if chain.state_value(evidence_key(key.key_id)) is None:
+                    raise Violation("I15", f"what validator {index} saw is not on the chain")
 
 
 def _together(swarm: Swarm, core: list[int]) -> list[int]:

@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import cast
 
+from ledger.consensus.replica import Replica
 from ledger.crypto.keys import PublicKey
 from ledger.errors import WorldFault
 from ledger.primitives import Hash32, Height, Nonce, TimestampMs
@@ -18,7 +19,8 @@ from nodes.frames import Channel, encode_transactions, frame
 from nodes.ports import SafetyStore
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.safety_store import FileSafetyStore, open_to_vote
-from tests.simulation import cluster
+from tests.simulation import cluster, oracle
+from tests.simulation.beliefs import BeliefJudge
 from tests.simulation.cluster import Cluster, Crash, SimulatedClock, deliver, gateway_signer
 from tests.simulation.disk import SAFETY_FILE, Disk, DiskPath, DiskStorage
 from tests.simulation.judges import ChainJudge, LightJudge, PromiseJudge
@@ -101,6 +103,8 @@ class Swarm(Cluster):
         self.chain = ChainJudge(self.genesis)
         lying = [fixed.validator_signer(i).public_key.key_id for i in options.byzantine]
         self.promises = PromiseJudge(lying, self.chain.voting)
+        law = oracle.Law(self.genesis.chain_id, options.rotation, self.chain.voting)
+        self.beliefs = BeliefJudge(law)
         self.votes = Votes(self)
         self.light = LightJudge(self.genesis, self.chain.blocks)
         self._views: dict[int, int] = {}
@@ -172,6 +176,7 @@ class Swarm(Cluster):
     def world(self, index: int, store: LedgerStore) -> World:
         """Its own clock, its own disk, and the judges in front of its clients."""
         self._views.pop(index, None)
+        self.beliefs.restarted(index)
         node = self.nodes[index]
         path = cast(Path, DiskPath(self.disks[index], SAFETY_FILE))
         safety = open_to_vote(path, store.height, node.trace)
@@ -218,11 +223,16 @@ class Swarm(Cluster):
         else:
             if disk.rot_found:
                 raise Violation("HALT", f"validator {index} read rot and goes on")
-            if node.driver is not None and index in self.reliable():
-                view = node.driver.replica.view
-                if view < self._views.get(index, 0):
-                    raise Violation("I10", f"the view of validator {index} fell to {view}")
-                self._views[index] = view
+            if node.driver is not None and node.index not in self.options.byzantine:
+                self._check_replica(index, node.driver.replica)
+
+    def _check_replica(self, index: int, replica: Replica) -> None:
+        doubtful = [place for place, _ in self.liars_among(replica.height)]
+        self.beliefs.turned(index, replica, doubtful)
+        if index in self.reliable():
+            if replica.view < self._views.get(index, 0):
+                raise Violation("I10", f"the view of validator {index} fell to {replica.view}")
+            self._views[index] = replica.view
 
     def _ended(self, index: int, error: Exception) -> None:
         """A process ended by itself: because of its disk, or because it may do as it likes."""
@@ -249,7 +259,10 @@ class Swarm(Cluster):
         """A process may end before any of its sends; what correct ones send is judged."""
         self.disks[sender].fuse.burn("before send")
         if sender not in self.lies:
-            self.promises.sent(self.nodes[sender].index, frame)
+            said = self.promises.sent(self.nodes[sender].index, frame)
+            driver = self.nodes[sender].driver
+            if said is not None and driver is not None:
+                self.beliefs.sent(sender, said, driver.replica)
         super().post(sender, receiver, frame)
 
     def inject(self, sender: int, receiver: int, frame: bytes) -> None:

@@ -46,6 +46,7 @@ from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.safety_store import MemorySafetyStore
 from tests.simulation import cluster, oracle
+from tests.simulation.beliefs import BeliefJudge
 from tests.simulation.byzantine import SignatureLog
 from tests.simulation.cluster import SimulatedClock, deliver
 from tests.simulation.fast_signatures import fast_signatures
@@ -241,6 +242,8 @@ class _Network:
         """Whom a frame of each instance reaches in the present round."""
         self.split(0)
         self.views = [0] * INSTANCES
+        voting = defaultdict(lambda: self.genesis.membership)
+        self.beliefs = BeliefJudge(oracle.Law(self.genesis.chain_id, ROTATION, voting))
         self.heights_after_rounds: tuple[int, ...] = ()
         self.decided = 0
         """The highest height that any instance has committed."""
@@ -339,10 +342,12 @@ class _Network:
         except Exception as error:
             what = f"instance {index}: {type(error).__name__}: {error}"
             raise Violation("HALT", what) from error
-        view = self.drivers[index].replica.view
-        if view < self.views[index]:
-            raise Violation("I10", f"the view of instance {index} fell to {view}")
-        self.views[index] = view
+        replica = self.drivers[index].replica
+        if replica.view < self.views[index]:
+            raise Violation("I10", f"the view of instance {index} fell to {replica.view}")
+        self.views[index] = replica.view
+        if index in self.correct:
+            self.beliefs.turned(index, replica, [self.scenario.twinned])
 
 
 @dataclass

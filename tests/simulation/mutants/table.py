@@ -254,6 +254,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "if False:",
         ),
         ("ledger.execution:verify_block", '"parent": position.parent,', ""),
+        (
+            "ledger.execution:verify_block",
+            "for item in fields(Header)}",
+            'for item in fields(Header) if item.name != "parent"}',
+        ),
     ),
     # -- view change
     _mutant(
@@ -332,10 +337,12 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{_REPLICA}._try_open_view", "self._pace.await_new_view()", "pass"),
     ),
     _mutant(
-        "no-progress-timer",
-        "a silent primary is never replaced",
-        "sawtooth #87",
+        "silent-primary-stays",
+        "neither time nor overlooked work replaces a primary",
+        "sawtooth #87, V5",
         (f"{_REPLICA}._on_timer", 'self._leave_view("no_progress")', "pass"),
+        (f"{_REPLICA}._on_timer", 'self._leave_view("slow_primary")', "pass"),
+        (f"{_REPLICA}.step", 'self._leave_view("transaction_overlooked")', "pass"),
     ),
     _mutant(
         "commit-never-leaves",
@@ -364,15 +371,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{_REPLICA}._on_resend", "if self._resent_at == (self.height, self.view):", "if False:"),
     ),
     _mutant(
-        "body-not-fetched",
-        "a new primary never asks for a body that it lacks",
-        "PROTOCOL, NEW-VIEW",
-        (f"{_REPLICA}._body_or_fetch", "self._effects.append(do.FetchBody(block_hash))", "pass"),
-        (
-            f"{_REPLICA}._on_resend",
-            "self._effects.extend(do.FetchBody(missing) for missing in sorted(self._round.wanted))",
-            "pass",
-        ),
+        "bodies-forgotten",
+        "a restarted replica forgets the bodies of what it prepared",
+        "PROTOCOL, NEW-VIEW; 2.3",
+        ("nodes.voting:recover", "bodies=tuple(bodies),", "bodies=(),"),
     ),
     # -- memory of votes
     _mutant(
