@@ -1,6 +1,7 @@
 """What one seed draws before anything runs: the size, the weather, the liars, the clocks."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from random import Random
 
 from tests.simulation.oracle import faults_tolerated
@@ -78,7 +79,7 @@ class Options:
             f"{name}={value!r}".replace(" ", "") for name, value in asdict(self).items()
         )
 
-    @property
+    @cached_property
     def byzantine(self) -> frozenset[int]:
         """Places of the members that lie."""
         return frozenset(index for index, _ in self.liars)

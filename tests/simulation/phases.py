@@ -11,6 +11,7 @@ from ledger.types.certificate import CertifiedHeader
 from ledger.types.evidence import evidence_key
 from tests.simulation import oracle
 from tests.simulation.audits import audit, check_memory
+from tests.simulation.decoding import shared_decoding
 from tests.simulation.disk import BOUNDARIES, simulated_disks
 from tests.simulation.fast_signatures import fast_signatures
 from tests.simulation.options import Options
@@ -45,7 +46,7 @@ class Outcome:
 def run_seed(options: Options) -> Outcome:
     """Everything that happens under ``options``, and the first property that did not hold."""
     signatures = nullcontext() if options.real_signatures else fast_signatures()
-    with signatures, simulated_disks(options.rewrite_bytes):
+    with signatures, shared_decoding(), simulated_disks(options.rewrite_bytes):
         swarm = Swarm(options)
         violation = ""
         try:

@@ -229,7 +229,7 @@ class Swarm(Cluster):
     def _check_replica(self, index: int, replica: Replica) -> None:
         doubtful = [place for place, _ in self.liars_among(replica.height)]
         self.beliefs.turned(index, replica, doubtful)
-        if index in self.reliable():
+        if index not in self.losses.forgetful and self.votes.may_vote(index):
             if replica.view < self._views.get(index, 0):
                 raise Violation("I10", f"the view of validator {index} fell to {replica.view}")
             self._views[index] = replica.view

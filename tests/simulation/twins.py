@@ -23,21 +23,18 @@ two instances differ in their time.
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from random import Random
 from unittest.mock import patch
 
 from contracts.registry import Registry
-from ledger.catchup import Status
 from ledger.consensus import messages
 from ledger.consensus.events import Fired, Timer
 from ledger.consensus.messages import Commit, Message
 from ledger.crypto.keys import Verified
 from ledger.primitives import Hash32, Height, MemberId, TimestampMs
-from ledger.types.block import Block
-from ledger.types.certificate import CertifiedHeader, QuorumCertificate
 from ledger.types.genesis import Member
 from nodes.driver import Driver, World
 from nodes.frames import Channel
@@ -49,8 +46,8 @@ from tests.simulation import cluster, oracle
 from tests.simulation.beliefs import BeliefJudge
 from tests.simulation.byzantine import SignatureLog
 from tests.simulation.cluster import SimulatedClock, deliver
+from tests.simulation.decoding import KEPT_RESULTS, shared_decoding
 from tests.simulation.fast_signatures import fast_signatures
-from tests.simulation.mutants.patching import swapped_function
 from tests.simulation.violation import Violation
 from tests.vectors import fixed
 
@@ -61,13 +58,9 @@ PARTITIONS = 2 ** (INSTANCES - 1)
 SCENARIOS = VALIDATORS * PARTITIONS**VIEWS
 TIMEOUT_MS, EMPTY_MS, ROUND_MS = 1_000, 1_500, 2_000
 PATIENCE_MS = 600 * TIMEOUT_MS
-KEPT_RESULTS = 30_000
-"""Decoded and verified messages that scenarios share."""
 ROTATION = 1_000
 CUT_WHEN_PREPARED = (True, False, True, False)
 """Of each round: whether it is cut when somebody is prepared, else when somebody has decided."""
-_SAME_EVERYWHERE = (Block, CertifiedHeader, QuorumCertificate, Status)
-"""Types whose decoders are functions of bytes, and whose values never change."""
 
 
 @dataclass(frozen=True)
@@ -376,39 +369,26 @@ class _Links:
 
 
 @contextmanager
-def shared_results() -> Iterator[None]:
-    """Scenarios share beginnings, so most messages recur: decoded and verified once, by bytes."""
-    decode, verify = messages.decode_message, messages.Verifier.verify
-    decoded: dict[bytes, Message] = {}
+def shared_verifying() -> Iterator[None]:
+    """Inside, a message is verified once: here all have the same membership."""
+    verify = messages.Verifier.verify
     verified: dict[int, tuple[Message, Verified[Message]]] = {}
-
-    def decode_once(data: bytes) -> Message:
-        known = decoded.get(data)
-        if known is None:
-            if len(decoded) >= KEPT_RESULTS:
-                decoded.clear()
-                verified.clear()
-            known = decoded[data] = decode(data)
-        return known
 
     def verify_once(verifier: messages.Verifier, message: Message) -> Verified[Message]:
         known = verified.get(id(message))
         if known is None or known[0] is not message:
+            if len(verified) >= KEPT_RESULTS:
+                verified.clear()
             known = verified[id(message)] = message, verify(verifier, message)
         return known[1]
 
-    with ExitStack() as stack:
-        stack.enter_context(swapped_function(decode, decode_once))
-        stack.enter_context(patch.object(messages.Verifier, "verify", verify_once))
-        for kind in _SAME_EVERYWHERE:
-            once = staticmethod(lru_cache(KEPT_RESULTS)(kind.decode))
-            stack.enter_context(patch.object(kind, "decode", once))
+    with patch.object(messages.Verifier, "verify", verify_once):
         yield
 
 
 def outcomes(scenarios: Sequence[Scenario]) -> Iterator[TwinsOutcome]:
     """Of all scenarios, in their order."""
-    with fast_signatures(), shared_results():
+    with fast_signatures(), shared_decoding(), shared_verifying():
         runner = TwinsRunner()
         for scenario in scenarios:
             yield runner.run(scenario)

@@ -79,6 +79,7 @@ def patient(number: int) -> PatientKey:
     return sealing.patient_key(PATIENT_SECRET, PATIENT_SYSTEM, f"test-{number:04d}x")
 
 
+@cache
 def hospital(index: int) -> MemberId:
     """Id of the hospital of that number; sorted as the numbers are."""
     return MemberId(f"hospital-{index:02d}")
