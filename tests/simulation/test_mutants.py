@@ -6,10 +6,10 @@ from multiprocessing import get_context
 import pytest
 
 from tests.simulation.mutants.patching import Edit, EditFailed, edited
-from tests.simulation.mutants.search import FOUND_FILE, again
+from tests.simulation.mutants.search import FOUND_FILE, PAGE_FILE, again, page
 from tests.simulation.mutants.table import MUTANTS
 
-FOUND = [row for row in json.loads(FOUND_FILE.read_text(encoding="utf-8")) if row["found_by"]]
+FOUND = json.loads(FOUND_FILE.read_text(encoding="utf-8"))
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
 
@@ -35,6 +35,12 @@ def test_an_edit_of_what_is_not_there_fails_loudly():
     for edit in edits:
         with pytest.raises(EditFailed), edited([edit]):
             pass
+
+
+def test_every_planted_bug_is_found_and_the_page_says_where():
+    assert [row["name"] for row in FOUND] == [mutant.name for mutant in MUTANTS]
+    assert all(row["found_by"] for row in FOUND)
+    assert PAGE_FILE.read_text(encoding="utf-8") == page(FOUND)
 
 
 def test_no_two_planted_bugs_have_one_name():

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -17,6 +17,7 @@ from tests.simulation.phases import run_seed
 
 FOUND_FILE = Path(__file__).with_name("found.json")
 """Where each mutant was found; the suite looks there again."""
+PAGE_FILE = Path(__file__).parents[3] / "docs" / "mutants.md"
 SEEDS_MAX = 300
 TWINS_MAX = 200
 
@@ -75,6 +76,33 @@ def findings(processes: int, seeds_max: int) -> Iterator[Finding]:
         yield from pool.imap_unordered(partial(search, seeds_max=seeds_max), MUTANTS)
 
 
+def page(table: Sequence[Mapping[str, object]]) -> str:
+    """The page of the documentation that says what is found, where, and by which property."""
+    tries = [int(str(row["seeds"])) for row in table if row["found_by"]]
+    rows = [
+        f"| {row['name']} | {row['what']} | {row['source']} | {row['found_by']} {row['at']} |"
+        f" {row['seeds']} | {row['property']} |"
+        for row in table
+    ]
+    return "\n".join(
+        [
+            "# Planted bugs",
+            "",
+            f"{len(tries)} of {len(table)} planted bugs are found, after {median(tries):g} seeds in"
+            f" the median and {max(tries)} at most. `./scripts/simulate --mutants` plants one after"
+            " another, runs seeds from 0 on, a twins scenario after each, and writes this page.",
+            "The bugs are edits of shipped functions (`tests/simulation/mutants/table.py`); the"
+            " judges know the protocol from its text (`oracle.py`), so that none weakens with the"
+            " code. `./scripts/test` finds each again where it was found.",
+            "",
+            "| name | bug | who had it, or the rule | found at | seeds | property |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
 def run(processes: int, seeds_max: int = SEEDS_MAX) -> int:
     """Searches for all, writes what was found, prints JSON; exit code 1 where one was not."""
     found: dict[str, Finding] = {}
@@ -95,6 +123,7 @@ def run(processes: int, seeds_max: int = SEEDS_MAX) -> int:
     ]
     lines = ",\n".join(" " + json.dumps(row) for row in table)
     FOUND_FILE.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    PAGE_FILE.write_text(page(table), encoding="utf-8")
     tries = [row.tries for row in found.values() if row.found_by]
     summary = {
         "mutants": len(MUTANTS),
