@@ -27,8 +27,8 @@ class NotBound(WorldFault):
 
     key_id: Hash32
     template = (
-        "key {key_id} is not bound to a patient yet; show the public key to your hospital, "
-        "which binds it with `yilian bind-resident`"
+        "key {key_id} is not bound to a patient yet; your hospital binds it with "
+        "`yilian enrolment confirm`"
     )
 
 

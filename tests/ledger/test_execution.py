@@ -40,6 +40,7 @@ from tests.contracts.support import (
     USERS,
     Caller,
     FixedSigner,
+    bind_args,
     digest,
     genesis_state,
     patient,
@@ -185,9 +186,7 @@ def test_a_refused_action_leaves_a_receipt_and_nothing_else():
 
 def test_a_key_bound_in_a_block_signs_later_in_the_same_block():
     new = FixedSigner(88)
-    bind = signed(
-        "hospital-a/registrar", "members/bind_resident", patient(5), new.public_key.encoded, 2**60
-    )
+    bind = signed("hospital-a/registrar", "members/bind_resident", *bind_args(new, patient(5)))
     ask = signed(new, "access/request", patient(5), "resident", "PATRQT")
     assert [r.code for r in Chain().extend(bind, ask).receipts] == ["ok", "ok"]
     with pytest.raises(InvalidBlock):

@@ -89,17 +89,19 @@ def found(network: LocalNetwork) -> dict[str, Any]:
 def home(network: LocalNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A resident's folder, bound to the person by a registrar."""
     folder = tmp_path_factory.mktemp("resident") / "home"
-    enrolled = json_of(
-        "resident", "enrol", "--home", folder, "--genesis", network.directory / "genesis.bin",
-        "--gateway", "hospital-c",
-    )  # fmt: skip
-    assert "bind-resident" in failure(yilian("resident", "list", "--home", folder), 3)
-    key_file = folder.with_name("public.hex")
-    key_file.write_text(enrolled["public_key"] + "\n", "ascii")
-    bound = json_of(
-        "bind-resident", network.config("hospital-a", "gateway"), "--public-key", key_file,
-        "--id", "-", "--system", NATIONAL_ID, "--days", "30", stdin=PERSON,
-    )  # fmt: skip
+    config = network.config("hospital-a", "gateway")
+    made = json_of("enrolment", "new", config, "--id", "-", "--system", NATIONAL_ID, stdin=PERSON)
+    code = ("--code", made["code"])
+    early = failure(yilian("enrolment", "confirm", config, *code, "--check", "000000"), 2)
+    assert "let the person scan it" in early
+    genesis = network.directory / "genesis.bin"
+    enrolled = json_of("resident", "enrol", "--home", folder, "--genesis", genesis, *code)
+    assert "enrolment confirm" in failure(yilian("resident", "list", "--home", folder), 3)
+    other = f"{(int(enrolled['check']) + 1) % 1_000_000:06}"
+    refused = failure(yilian("enrolment", "confirm", config, *code, "--check", other), 2)
+    assert "another device" in refused
+    check = ("--check", enrolled["check"])
+    bound = json_of("enrolment", "confirm", config, *code, *check, "--days", "30")
     assert bound["key_id"] == enrolled["key_id"]
     return folder
 
