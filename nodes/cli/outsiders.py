@@ -97,9 +97,7 @@ async def enrol(home: Path, genesis_file: Path, code_text: str) -> Members:
             await post_key(http, code, signer)
     except BaseException:
         # The key is bound to nobody; the same command can be given again.
-        for name in (KEY_FILE, GENESIS_FILE, SETTINGS_FILE):
-            (home / name).unlink(missing_ok=True)
-        home.rmdir()
+        _forget(home)
         raise
     key = signer.public_key
     return {
@@ -109,6 +107,11 @@ async def enrol(home: Path, genesis_file: Path, code_text: str) -> Members:
         "key_id": key.key_id.hex(),
         "check": check_digits(key.key_id),
     }
+
+
+def _forget(home: Path) -> None:
+    for name in (KEY_FILE, GENESIS_FILE, SETTINGS_FILE):
+        (home / name).unlink(missing_ok=True)
 
 
 @asynccontextmanager
