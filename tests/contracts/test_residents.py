@@ -29,8 +29,16 @@ from tests.contracts.support import (
 DAY_MS = 24 * 3600 * 1000
 DOCTOR_A, DOCTOR_B = "hospital-a/treating", "hospital-b/treating"
 RESIDENT, GUARDIAN = "resident-1", "guardian-1"
+SUBJECTS = [
+    (None, None),
+    ("hospital-a", None),
+    ("hospital-b", None),
+    ("hospital-a", DOCTOR_A),
+    ("hospital-b", DOCTOR_B),
+]
+WRONG_SUBJECTS = [(None, DOCTOR_A), ("nobody", None), ("hospital-a", DOCTOR_B)]
 VIEWS_READ = st.sampled_from(["clinical", "resident"])
-MACHINE = settings(max_examples=30, stateful_step_count=30, deadline=None)
+MACHINE = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def log_of(caller: Caller, number: int) -> list[Disclosed]:
@@ -156,13 +164,13 @@ class ConsentMachine(RuleBasedStateMachine):
 
     @rule(
         who=st.sampled_from([RESIDENT, GUARDIAN]),
-        member=st.sampled_from([None, "hospital-a", "hospital-b", "nobody"]),
-        named=st.sampled_from([None, DOCTOR_A, DOCTOR_B]),
+        subject=st.sampled_from(SUBJECTS + WRONG_SUBJECTS),
         views=st.sets(VIEWS_READ),
         purposes=st.sets(st.sampled_from(["TREAT", "ETREAT"])),
-        days=st.sampled_from([0, 1, 30]),
+        days=st.sampled_from([1, 30, 1, 30, 0]),
     )
-    def direct(self, who, member, named, views, purposes, days):
+    def direct(self, who, subject, views, purposes, days):
+        member, named = subject
         reader = USERS[named][0].key_id if named else None
         until = self.caller.time_ms + days * DAY_MS
         args = (member, reader, tuple(sorted(views)), tuple(sorted(purposes)), until)
@@ -181,12 +189,10 @@ class ConsentMachine(RuleBasedStateMachine):
             return
         assert self.caller.refusal(*call) == expected
 
-    @rule(
-        member=st.sampled_from([None, "hospital-a", "hospital-b"]),
-        named=st.sampled_from([None, DOCTOR_A, DOCTOR_B]),
-    )
-    def withdraw(self, member, named):
-        reader = USERS[named][0].key_id if named and member else None
+    @rule(subject=st.sampled_from(SUBJECTS))
+    def withdraw(self, subject):
+        member, named = subject
+        reader = USERS[named][0].key_id if named else None
         call = (RESIDENT, "consent/withdraw", member, reader)
         found = self.directives.get((member, reader))
         if found is None:
@@ -221,12 +227,13 @@ class ConsentMachine(RuleBasedStateMachine):
         else:
             permission, expires = self.caller.call(*call)
             self.permissions.append((permission, doctor, view, purpose, expires))
+            self.disclose(len(self.permissions) - 1)
 
-    @rule(which=st.integers(0, 9))
+    @rule(which=st.integers(0, 99))
     def disclose(self, which):
-        if which >= len(self.permissions):
+        if not self.permissions:
             return
-        permission, doctor, view, purpose, _ = self.permissions[-1 - which]
+        permission, doctor, view, purpose, _ = self.permissions[which % len(self.permissions)]
         call = ("hospital-c/gateway", "audit/disclose", permission, ())
         basis = self.expected(doctor, view, purpose)
         if basis is None:
@@ -314,9 +321,9 @@ class SharesMachine(RuleBasedStateMachine):
 
     @rule(
         who=st.sampled_from([RESIDENT, GUARDIAN, "resident-2"]),
-        rows=st.sets(st.integers(0, 3), min_size=1, max_size=3),
+        rows=st.sampled_from([{0}, {1}, {0, 1}, {2}, {2}, {1, 2}, {3}, {0, 3}]),
         view=VIEWS_READ,
-        days=st.sampled_from([0, 1, 30, 31]),
+        days=st.sampled_from([1, 30, 1, 30, 0, 31]),
         attempts=st.integers(1, 3),
     )
     def create(self, who, rows, view, days, attempts):
@@ -346,8 +353,8 @@ class SharesMachine(RuleBasedStateMachine):
         assert self.caller.refusal(*call) == expected
 
     @rule(
-        which=st.integers(0, 5),
-        action=st.sampled_from(["open", "open", "fail", "fail", "end"]),
+        which=st.integers(0, 99),
+        action=st.sampled_from(["open", "open", "fail", "fail", "fail", "end"]),
         hospital=st.sampled_from(HOSPITALS[:2]),
         who=st.sampled_from([RESIDENT, GUARDIAN, "resident-2", "administrator"]),
     )
@@ -355,11 +362,11 @@ class SharesMachine(RuleBasedStateMachine):
         by = f"{hospital}/gateway"
         if action == "end":
             by = f"{hospital}/administrator" if who == "administrator" else who
-        if which >= len(self.shares):
+        if which % 9 == 0 or not self.shares:
             refused = self.caller.refusal(by, f"share/{action}", digest(2**200))
             assert refused == ("share/no-such-share", ())
             return
-        share = self.shares[which]
+        share = self.shares[which % len(self.shares)]
         call = (by, f"share/{action}", share["id"])
         expected = self._refusal(share, action, hospital, who)
         if expected is not None:
@@ -421,6 +428,82 @@ class SharesMachine(RuleBasedStateMachine):
 
 SharesMachine.TestCase.settings = MACHINE
 test_ACC_1_copies_and_shares_agree_with_their_model = SharesMachine.TestCase
+
+
+ALL = (("clinical", "resident"), ("ETREAT", "TREAT"))
+NONE = ((), ())
+DOCTOR_KEY = USERS[DOCTOR_B][0].key_id
+
+
+@pytest.mark.parametrize(
+    ("directives", "treat", "emergency"),
+    [
+        ([], "permission", "permission"),
+        ([(None, None, *NONE)], None, "break-glass"),
+        ([(None, None, *NONE), ("hospital-b", None, *ALL)], "permission", "permission"),
+        ([("hospital-b", None, *NONE), (None, None, *ALL)], None, "break-glass"),
+        (
+            [("hospital-b", None, *NONE), ("hospital-b", DOCTOR_KEY, *ALL)],
+            "permission",
+            "permission",
+        ),
+        ([("hospital-b", DOCTOR_KEY, *NONE), ("hospital-b", None, *ALL)], None, "break-glass"),
+        ([("hospital-b", None, ("resident",), ("TREAT",))], None, "break-glass"),
+        ([("hospital-b", None, ("clinical",), ("TREAT",))], "permission", "break-glass"),
+        ([("hospital-a", None, *NONE)], "permission", "permission"),
+    ],
+)
+def test_ACC_2_each_line_of_the_table_decides(directives, treat, emergency):
+    for purpose, basis in (("TREAT", treat), ("ETREAT", emergency)):
+        caller = Caller()
+        permission, _ = caller.call(DOCTOR_B, "access/request", patient(1), "clinical", purpose)
+        for directive in directives:
+            caller.call(RESIDENT, "consent/direct", *directive, NOW + DAY_MS)
+        # A permission of before, and a new one, in the block of the directive already.
+        asked = caller.refusal(DOCTOR_B, "access/request", patient(1), "clinical", purpose)
+        assert asked == (None if basis else ("access/not-permitted", ()))
+        refused = caller.refusal("hospital-a/gateway", "audit/disclose", permission, ())
+        assert refused == (None if basis else ("audit/not-permitted-now", ()))
+        assert [entry.basis for entry in log_of(caller, 1)] == ([basis] if basis else [])
+        caller.time_ms = NOW + DAY_MS
+        caller.call("hospital-a/gateway", "audit/disclose", permission, ())
+        assert log_of(caller, 1)[-1].basis == "permission"
+
+
+def test_ACC_2_nobody_breaks_the_glass_but_treating_staff():
+    for name, (_, user) in USERS.items():
+        if user.roles != ("treating",):
+            refused = Caller().refusal(name, "access/request", patient(1), "clinical", "ETREAT")
+            assert refused == ("access/not-permitted", ()), name
+
+
+def shared(attempts: int = 2) -> tuple[Caller, bytes]:
+    caller = Caller()
+    caller.call("hospital-a/gateway", "index/register", 1, ((patient(1), digest(1), b"s"),))
+    args = ((0,), "resident", digest(2), digest(3), NOW + DAY_MS, attempts)
+    share, _ = caller.call(RESIDENT, "share/create", *args)
+    return caller, share
+
+
+def test_a_share_is_locked_for_ever_by_its_last_wrong_passcode():
+    caller, share = shared()
+    gateway = "hospital-a/gateway"
+    assert [caller.call(gateway, "share/fail", share) for _ in range(2)] == [(1,), (0,)]
+    for action in ("fail", "open"):
+        assert caller.refusal(gateway, f"share/{action}", share) == ("share/locked", ())
+    assert log_of(caller, 1) == []
+
+
+def test_a_share_is_ended_by_who_acts_for_the_patient_or_serves_it_alone():
+    for who in ("resident-2", "hospital-b/administrator"):
+        caller, share = shared()
+        assert caller.refusal(who, "share/end", share) == ("share/not-permitted", ())
+    for who in (RESIDENT, GUARDIAN, "hospital-a/administrator"):
+        caller, share = shared()
+        caller.call("hospital-a/gateway", "share/open", share)
+        caller.call(who, "share/end", share)
+        refused = caller.refusal("hospital-a/gateway", "share/open", share)
+        assert refused == ("share/ended", ())
 
 
 def test_K5_an_ended_key_reads_nothing_that_was_permitted_to_it_before():
