@@ -283,6 +283,6 @@ def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> No
         if json:
             print_json(found)
             return
-        columns = ["time", "reader", "holder", "view", "purpose", "records"]
+        columns = ["time", "reader", "holder", "view", "purpose", "basis", "records"]
         rows = [[item[name] for name in columns] for item in found["accesses"]]
         print_table("Who was shown your records", columns, rows)
