@@ -22,7 +22,7 @@ from contracts.governance import Approve, Propose, RenewKey
 from contracts.index import Commitment, MarkEnteredInError, Register, Supersede
 from contracts.members import BindResident, EndResidentKey
 from contracts.release import Publish
-from contracts.sharing import Create, End, Fail, Open
+from contracts.sharing import Create, End
 from ledger import catchup, codec, commitment, execution
 from ledger.codec import Value
 from ledger.consensus import messages
@@ -375,9 +375,15 @@ def _entry_decoders() -> Iterable[Decoder]:
         residents.encode_directives,
         16_384,
         *directives,
+        inner=(residents.Directive.from_value,),
     )
     yield _bytes(
-        "copy requests", residents.decode_copies, residents.encode_copies, 131_072, *copies
+        "copy requests",
+        residents.decode_copies,
+        residents.encode_copies,
+        131_072,
+        *copies,
+        inner=(residents.CopyRequest.from_value,),
     )
     keys = codec.encode(sorted((fixed.named_hash("one"), fixed.named_hash("two"))))
     yield _bytes(
@@ -702,8 +708,8 @@ def _action_decoders() -> Iterable[Decoder]:
         lambda a: (a.rows, a.view, a.token_hash, a.verifier, a.until_ms, a.attempts),
         Create((0, 3), "resident", some, other, TimestampMs(fixed.TIME_MS), 5),
     )
-    for name, kind in (("end", End), ("fail", Fail), ("open", Open)):
-        yield _action(f"share/{name}", kind.parse, lambda a: (a.share,), kind(some))
+    # Fail and Open have the same arguments, and the same function for them.
+    yield _action("share/end", End.parse, lambda a: (a.share,), End(some))
     yield _action(
         "access/request",
         Request.parse,
