@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Self
 
+from contracts.access import basis_of
 from contracts.actions import ActionContract
 from contracts.lookup import find_permission, find_row
 from ledger import codec
@@ -44,7 +45,9 @@ class Disclose:
         """Appends to the patient's access log; returns (index there,). In this order:
 
         a) the permission exists and has not expired; it is for a patient's records
-        b) each index is a row of this hospital: ``audit/not-own-row`` with (index,)
+        b) its reader may still read for it: ``audit/not-permitted-now``; a directive, the end of a
+           key or of a full copy counts from its own block on
+        c) each index is a row of this hospital: ``audit/not-own-row`` with (index,)
 
         A row keeps being readable, and its reading recorded, when its status has changed.
         """
@@ -53,11 +56,23 @@ class Disclose:
         if patient is None:
             raise Refused("audit/permission-for-release")
         holder = context.signer.member
+        basis = basis_of(
+            permission.reader,
+            patient,
+            permission.view,
+            permission.purpose,
+            holder if self.rows else None,
+            context.time_ms,
+            state,
+        )
+        if basis is None:
+            raise Refused("audit/not-permitted-now")
         for index in self.rows:
             row = find_row(state, patient, index)
             if row is None or row.member != holder:
                 raise Refused("audit/not-own-row", index)
         disclosed = Disclosed(
+            basis,
             self.permission,
             permission.reader,
             permission.reader_member,

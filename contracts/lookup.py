@@ -23,6 +23,18 @@ from ledger.types.entries import (
 )
 from ledger.types.genesis import Member, Parameters, UserKey
 from ledger.types.governance import HOSPITALS_KEY, Proposal, decode_hospitals, proposal_key
+from ledger.types.residents import (
+    CopyRequest,
+    Directive,
+    Share,
+    copies_key,
+    decode_copies,
+    decode_directives,
+    decode_resident_keys,
+    directives_key,
+    resident_keys_key,
+    share_key,
+)
 
 MEMBER_BYTES_MAX = 8_192
 USER_KEY_BYTES_MAX = 1_024
@@ -74,6 +86,30 @@ def find_proposal(state: StateView, proposal: Hash32) -> Proposal | None:
     """The proposal of that id, lapsed or carried or not."""
     data = state.get(proposal_key(proposal))
     return None if data is None else Proposal.decode(data)
+
+
+def find_resident_keys(state: StateView, patient: PatientKey) -> tuple[KeyId, ...]:
+    """The keys that act for a patient; some may have expired meanwhile."""
+    data = state.get(resident_keys_key(patient))
+    return () if data is None else decode_resident_keys(data)
+
+
+def find_directives(state: StateView, patient: PatientKey) -> tuple[Directive, ...]:
+    """What a patient permits and forbids; some may have ended meanwhile."""
+    data = state.get(directives_key(patient))
+    return () if data is None else decode_directives(data)
+
+
+def find_copies(state: StateView, patient: PatientKey) -> tuple[CopyRequest, ...]:
+    """A patient's newest request to each hospital for a full copy."""
+    data = state.get(copies_key(patient))
+    return () if data is None else decode_copies(data)
+
+
+def find_share(state: StateView, share: Hash32) -> Share | None:
+    """The share of that id, whether or not it can be opened."""
+    data = state.get(share_key(share))
+    return None if data is None else Share.decode(data)
 
 
 def find_row(state: StateView, patient: PatientKey, index: int) -> Row | None:

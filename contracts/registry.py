@@ -5,19 +5,33 @@ from collections.abc import Mapping, Sequence
 from contracts.access import ACCESS
 from contracts.actions import ActionContract
 from contracts.audit import AUDIT
+from contracts.consent import CONSENT
+from contracts.copies import COPY
 from contracts.evidence import EVIDENCE
 from contracts.governance import GOVERNANCE
 from contracts.index import INDEX
 from contracts.lookup import find_hospitals, find_member, find_user
 from contracts.members import MEMBERS, genesis_values
 from contracts.release import RELEASE
+from contracts.sharing import SHARE
 from ledger.contract_api import Contract, StateView
 from ledger.primitives import KeyId, MemberId
 from ledger.types.genesis import Genesis, Member, UserKey
 
 CONTRACTS: Mapping[str, ActionContract] = {
     contract.name: contract
-    for contract in (MEMBERS, GOVERNANCE, EVIDENCE, INDEX, RELEASE, ACCESS, AUDIT)
+    for contract in (
+        MEMBERS,
+        GOVERNANCE,
+        EVIDENCE,
+        INDEX,
+        RELEASE,
+        CONSENT,
+        COPY,
+        ACCESS,
+        SHARE,
+        AUDIT,
+    )
 }
 
 

@@ -242,7 +242,7 @@ def select(
     """What a primary puts into a block, and why it drops what may not be executed.
 
     Takes in order, and stops at the first that does not fit: what waits longest goes first.
-    What is chosen passes ``execute``, because actions only ever add keys, and never end one.
+    What is chosen passes ``execute``, because an action that ends a key ends it for later blocks.
     """
     state = State(reader)
     chosen: dict[Hash32, VerifiedTransaction] = {}

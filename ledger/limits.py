@@ -2,7 +2,7 @@
 
 PROTOCOL_VERSION = 1
 """Version of the wire formats; a change of any vector raises it."""
-EXECUTION_VERSION = 2
+EXECUTION_VERSION = 3
 """Version of the state transition; part of every header (D3)."""
 
 CODEC_DEPTH_MAX = 16
@@ -38,6 +38,19 @@ SNAPSHOT_HEIGHTS_MIN = 1_000
 """An empty node fetches a snapshot of at least this height; below it executes the blocks."""
 PERMISSION_HEIGHTS = 1_000
 """How long a committed permission to read stays usable."""
+RESIDENT_KEYS_MAX = 4
+"""Keys that act for one patient at a time."""
+RESIDENT_KEY_MS_MAX = 10 * 366 * 24 * 3600 * 1000
+"""How long a resident's key may be valid: ten years."""
+DIRECTIVES_MAX = 64
+"""Directives of one patient."""
+COPY_MS_MAX = 30 * 24 * 3600 * 1000
+"""How long an approved full copy may be read: 30 days."""
+SHARE_ROWS_MAX = 16
+SHARE_MS_MAX = 30 * 24 * 3600 * 1000
+"""How long a share may be opened: 30 days."""
+SHARE_ATTEMPTS_MAX = 10
+"""Wrong passcodes after which a share is locked, at most."""
 PROPOSAL_HEIGHTS = 100_000
 """How long a proposal of the hospitals waits for approvals."""
 EVIDENCE_HEIGHTS = 100_000

@@ -274,7 +274,8 @@ class Story:
         async with self.staff(person.hospitals[0], "registrar") as registrar:
             patient = await registrar.patient(NATIONAL_ID, person.identifier)
             until = TimestampMs(time.time_ns() // 1_000_000 + 365 * DAY_MS)
-            await registrar.bind_resident(patient, signer.public_key, until)
+            code, _ = await registrar.new_enrolment(patient, "resident")
+            await registrar.bind_resident(code, signer.public_key, code.prove(signer), until)
         async with self.resident_client(person, signer) as client:
             before = await client.session.refresh()
             found = await client.list()

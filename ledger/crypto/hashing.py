@@ -27,6 +27,9 @@ class Tag(StrEnum):
     API_BODY = "api-body"
     DICOM_PIXELS = "dicom-pixels"
     CHUNKS_REQUEST = "chunks-request"
+    SHARE_LINK = "share-link"
+    SHARE_PASSCODE = "share-passcode"
+    SHARE_CONTENT = "share-content"
     # What is signed. Each kind has a tag of its own, so that no vote can serve as another.
     SIGN_TRANSACTION = "sign-transaction"
     SIGN_PRE_PREPARE = "sign-pre-prepare"
@@ -36,6 +39,7 @@ class Tag(StrEnum):
     SIGN_NEW_VIEW = "sign-new-view"
     SIGN_POSSESSION = "sign-possession"
     SIGN_API_REQUEST = "sign-api-request"
+    SIGN_ENROLMENT = "sign-enrolment"
 
 
 def prefix(tag: Tag) -> bytes:

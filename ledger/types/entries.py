@@ -19,6 +19,8 @@ STATUSES = ("entered-in-error", "erased", "superseded")
 VIEWS = ("clinical", "deidentified", "resident")
 PURPOSES = ("ETREAT", "HRESCH", "PATRQT", "TREAT")
 """HL7 v3-PurposeOfUse: emergency treatment, research, patient request, treatment."""
+BASES = ("break-glass", "permission", "share")
+"""Why a disclosure was allowed; break-glass: an emergency, against the patient's directives."""
 
 _ROW, _STATUS = 0, 1
 
@@ -205,8 +207,12 @@ class Permission:
 class Disclosed:
     """One entry of a patient's access log: these rows went to this reader for this purpose."""
 
+    basis: str
+    """One of BASES."""
     permission: Hash32
+    """Id of the permission, or of the share."""
     reader: KeyId
+    """For a share, the key that made it: whoever opened it has none."""
     reader_member: MemberId
     holder: MemberId
     """The hospital that released."""
@@ -218,9 +224,10 @@ class Disclosed:
     time_ms: TimestampMs
 
     def encode(self) -> bytes:
-        """[permission, reader, reader member, holder, view, purpose, rows, height, time]."""
+        """[basis, permission, reader, reader member, holder, view, purpose, rows, height, time]."""
         return codec.encode(
             [
+                self.basis,
                 self.permission,
                 self.reader,
                 self.reader_member,
@@ -236,18 +243,22 @@ class Disclosed:
     @staticmethod
     def decode(data: bytes) -> "Disclosed":
         """Raises NotCanonical, TooLarge or OutOfRange."""
-        fields = codec.array(codec.decode(data, 4_096, "access entry"), 9, "access entry")
-        rows = codec.array_up_to(fields[6], ROWS_PER_TRANSACTION_MAX, "access rows")
+        fields = codec.array(codec.decode(data, 4_096, "access entry"), 10, "access entry")
+        basis = codec.text(fields[0], "access basis", 16)
+        if basis not in BASES:
+            raise NotCanonical("access basis", f"one of {', '.join(BASES)} is wanted")
+        rows = codec.array_up_to(fields[7], ROWS_PER_TRANSACTION_MAX, "access rows")
         return Disclosed(
-            Hash32(codec.binary(fields[0], "access permission", 32)),
-            KeyId(codec.binary(fields[1], "access reader", 32)),
-            MemberId(codec.text(fields[2], "access reader member", 32)),
-            MemberId(codec.text(fields[3], "access holder", 32)),
-            codec.text(fields[4], "access view", 16),
-            codec.text(fields[5], "access purpose", 16),
+            basis,
+            Hash32(codec.binary(fields[1], "access permission", 32)),
+            KeyId(codec.binary(fields[2], "access reader", 32)),
+            MemberId(codec.text(fields[3], "access reader member", 32)),
+            MemberId(codec.text(fields[4], "access holder", 32)),
+            codec.text(fields[5], "access view", 16),
+            codec.text(fields[6], "access purpose", 16),
             tuple(codec.uint(row, "access row") for row in rows),
-            Height(codec.uint(fields[7], "access height")),
-            TimestampMs(codec.uint(fields[8], "access time")),
+            Height(codec.uint(fields[8], "access height")),
+            TimestampMs(codec.uint(fields[9], "access time")),
         )
 
 

@@ -23,6 +23,7 @@ MEMBER_KINDS = ("authority", "hospital", "vendor")
 ROLES = (
     "administrator",
     "gateway",
+    "guardian",
     "registrar",
     "resident",
     "treating",
@@ -115,7 +116,7 @@ class UserKey:
     valid_until_ms: TimestampMs
     """Compared with block time."""
     patient: PatientKey | None
-    """A resident's own patient key; nobody else has one."""
+    """Whom a resident or guardian reads for; nobody else has one."""
 
     def to_value(self) -> Value:
         """[member, public key, [role, ...], valid until, patient key or nil]."""
@@ -136,8 +137,8 @@ class UserKey:
         if list(names) != sorted(set(names)) or not set(names) <= set(ROLES):
             raise NotCanonical("user roles", f"sorted roles of {', '.join(ROLES)} are wanted")
         patient = fields[4]
-        if (patient is not None) != (names == ("resident",)):
-            raise NotCanonical("user key", "a resident, and nobody else, has a patient key")
+        if (patient is not None) != (names in (("guardian",), ("resident",))):
+            raise NotCanonical("user key", "a resident or guardian alone has a patient key")
         return UserKey(
             MemberId(codec.text(fields[0], "user member", 32)),
             PublicKey.decode(codec.binary(fields[1], "user public key", PUBLIC_KEY_BYTES_MAX)),

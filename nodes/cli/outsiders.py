@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.errors import PeerFault
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis
 from nodes.cli.output import BadArgument
@@ -18,6 +19,7 @@ from nodes.cli.show import (
     save_proof,
 )
 from nodes.client.connect import gateway_of
+from nodes.client.enrolment import EnrolmentCode, check_digits, post_key
 from nodes.client.http import RequestIdentity
 from nodes.config import VendorConfig, load_config, load_genesis
 from nodes.resident.client import ResidentClient
@@ -76,24 +78,40 @@ async def vendor_query(file: Path, query: Query) -> Members:
     return {"verified": len(records), "holders": holders, "records": records}
 
 
-def enrol(home: Path, genesis_file: Path, gateway: str) -> Members:
-    """Makes a resident's folder and key; raises BadArgument for a hospital that is none."""
+async def enrol(home: Path, genesis_file: Path, code_text: str) -> Members:
+    """Makes a resident's folder and key, and posts the key to the hospital that gave the code."""
     genesis = load_genesis(genesis_file)
-    member = genesis.member(gateway)
-    if member is None or member.kind != "hospital":
-        names = ", ".join(m.id for m in genesis.members if m.kind == "hospital")
-        raise BadArgument("--gateway", f"give one of: {names}")
+    try:
+        code = EnrolmentCode.from_text(code_text)
+    except PeerFault as error:
+        raise BadArgument("--code", str(error)) from None
+    if code.chain_id != genesis.chain_id or genesis.member(code.hospital) is None:
+        raise BadArgument("--code", "it is for another network than the genesis document")
     create_private_directory(home)
+    # Refuses where a key is there already: from here on all that is in the folder is made now.
     signer = FileSigner(create_private_key(home / KEY_FILE))
-    (home / GENESIS_FILE).write_bytes(genesis.encode())
-    (home / SETTINGS_FILE).write_text(json.dumps({"gateway": gateway}) + "\n", "utf-8")
+    try:
+        (home / GENESIS_FILE).write_bytes(genesis.encode())
+        (home / SETTINGS_FILE).write_text(json.dumps({"gateway": code.hospital}) + "\n", "utf-8")
+        async with gateway_of(genesis, code.hospital, None) as http:
+            await post_key(http, code, signer)
+    except BaseException:
+        # The key is bound to nobody; the same command can be given again.
+        _forget(home)
+        raise
     key = signer.public_key
     return {
         "home": str(home),
         "chain_id": genesis.chain_id.hex(),
         "public_key": key.encoded.hex(),
         "key_id": key.key_id.hex(),
+        "check": check_digits(key.key_id),
     }
+
+
+def _forget(home: Path) -> None:
+    for name in (KEY_FILE, GENESIS_FILE, SETTINGS_FILE):
+        (home / name).unlink(missing_ok=True)
 
 
 @asynccontextmanager

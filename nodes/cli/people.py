@@ -17,6 +17,9 @@ hospital_app = typer.Typer(
 vendor_app = typer.Typer(
     help="Query de-identified records.", no_args_is_help=True, rich_markup_mode=None
 )
+enrolment_app = typer.Typer(
+    help="Bind residents' keys.", no_args_is_help=True, rich_markup_mode=None
+)
 resident_app = typer.Typer(help="Your own records.", no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -36,12 +39,12 @@ def add_commands(app: typer.Typer) -> None:
     """Adds these commands to ``yilian``."""
     for name, group in (
         ("hospital", hospital_app),
+        ("enrolment", enrolment_app),
         ("vendor", vendor_app),
         ("resident", resident_app),
     ):
         app.add_typer(group, name=name)
     app.command("index")(index)
-    app.command("bind-resident")(bind_resident)
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
@@ -142,25 +145,54 @@ def hospital_read(
         print_json(found) if json else show_record(found)
 
 
-def bind_resident(
+@enrolment_app.command("new")
+def enrolment_new(
     config: GatewayFile,
-    public_key: Annotated[str, typer.Option(help="The resident's public key, hex or a file.")],
     identifier: Identifier,
     system: System = "",
-    days: Annotated[int, typer.Option(help="How long the key is valid.", min=1, max=3650)] = 365,
+    guardian: Annotated[
+        bool, typer.Option("--guardian", help="For who reads for this patient, a child.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Register a resident's key.
+    """Make a one-time code for a person's device.
 
     For a registrar, who has seen the person and an identity document.
     """
     with reported_errors():
         from nodes.cli import staff
 
-        bound = _run(staff.bind_resident(config, public_key, system, _identifier(identifier), days))
-        print_json(bound) if json else typer.echo(
-            f"bound key {bound['key_id']}\nto an identifier of system {bound['system']}"
+        role = "guardian" if guardian else "resident"
+        made = _run(staff.new_enrolment(config, system, _identifier(identifier), role))
+        print_json(made) if json else typer.echo(
+            f"one-time code, for the person to scan within 15 minutes:\n{made['code']}"
         )
+
+
+@enrolment_app.command("confirm")
+def enrolment_confirm(
+    config: GatewayFile,
+    code: Annotated[str, typer.Option(help="The one-time code.")],
+    check: Annotated[str, typer.Option(help="The six digits that the device shows.")],
+    replaces: Annotated[
+        list[str] | None, typer.Option(help="Id of a key on a lost device; it ends at once.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long the key is valid.", min=1, max=3650)] = 365,
+    json: Json = False,
+) -> None:
+    """Bind the key that the person's device has posted.
+
+    The digits make sure that it is this person's.
+    """
+    with reported_errors():
+        from nodes.cli import staff
+
+        old = [hex_argument(key, 32, "--replaces") for key in replaces or ()]
+        posted = _run(staff.posted_key(config, code))
+        if posted["check"] != check.replace(" ", ""):
+            raise BadArgument("--check", "another device has posted its key; make a new code")
+        bound = _run(staff.confirm_enrolment(config, code, days, old))
+        print_json(bound) if json else typer.echo(f"bound key {bound['key_id']}")
 
 
 @vendor_app.command("query")
@@ -191,21 +223,21 @@ def vendor_query(
 def resident_enrol(
     home: Home,
     genesis: Annotated[Path, typer.Option(help="Genesis document, from your hospital.")],
-    gateway: Annotated[str, typer.Option(help="Id of your hospital, such as hospital-a.")],
+    code: Annotated[str, typer.Option(help="One-time code, from your hospital.")],
     json: Json = False,
 ) -> None:
-    """Make your key on this device.
+    """Make your key on this device and show it to your hospital.
 
-    Then show the public key to your hospital, which registers it.
+    Then tell the registrar the digits, who binds the key.
     """
     with reported_errors():
         from nodes.cli import outsiders
 
-        made = outsiders.enrol(home, genesis, gateway)
+        made = _run(outsiders.enrol(home, genesis, code))
         if json:
             print_json(made)
             return
-        typer.echo(f"your public key, for your hospital:\n{made['public_key']}")
+        typer.echo(f"digits for the registrar: {made['check']}")
 
 
 @resident_app.command("list")
@@ -251,6 +283,6 @@ def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> No
         if json:
             print_json(found)
             return
-        columns = ["time", "reader", "holder", "view", "purpose", "records"]
+        columns = ["time", "reader", "holder", "view", "purpose", "basis", "records"]
         rows = [[item[name] for name in columns] for item in found["accesses"]]
         print_table("Who was shown your records", columns, rows)

@@ -85,6 +85,7 @@ def access_members(entries: Sequence[Disclosed]) -> list[Members]:
             "holder": item.holder,
             "view": item.view,
             "purpose": item.purpose,
+            "basis": item.basis,
             "records": ", ".join(map(str, item.rows)) or "list only",
             "height": item.height,
         }

@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
-from ledger.primitives import Hash32, PatientKey, TimestampMs
+from ledger.primitives import Hash32, KeyId, PatientKey, Signature, TimestampMs
 from nodes.cli.output import BadArgument
 from nodes.cli.progress import index_progress
 from nodes.cli.show import Members, list_members, record_members, save_proof
 from nodes.client.connect import gateway_of
+from nodes.client.enrolment import EnrolmentCode, check_digits
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import RequestIdentity
 from nodes.client.records import ShownRecord
@@ -89,35 +90,50 @@ def _keep_attachments(directory: Path, shown: ShownRecord) -> None:
         ) from None
 
 
-async def bind_resident(
-    file: Path, public_key: str, system: str, identifier: str, days: int
-) -> Members:
-    """Registers a resident's key under the patient key of an identifier."""
-    key = _public_key(public_key)
+async def new_enrolment(file: Path, system: str, identifier: str, role: str) -> Members:
+    """A one-time code under which a person's device posts its key."""
     config = load_config(GatewayConfig, file)
     async with _client(config, "registrar") as client:
         system = system or config.national_id_systems[0]
         patient = await client.patient(system, identifier)
+        code, expires_ms = await client.new_enrolment(patient, role)
+        head = {"system": system, "patient": patient.hex(), "role": role}
+        return head | {"code": code.to_text(), "expires_ms": expires_ms}
+
+
+async def posted_key(file: Path, code_text: str) -> Members:
+    """The key that a device has posted under a code, and the digits that it shows."""
+    code = _enrolment_code(code_text)
+    async with _client(load_config(GatewayConfig, file), "registrar") as client:
+        key, _ = await _posted(client, code)
+        return {"key_id": key.key_id.hex(), "check": check_digits(key.key_id)}
+
+
+async def confirm_enrolment(
+    file: Path, code_text: str, days: int, replaces: Sequence[bytes]
+) -> Members:
+    """Binds the key that was posted under a code; the ones that it replaces end at once."""
+    code = _enrolment_code(code_text)
+    async with _client(load_config(GatewayConfig, file), "registrar") as client:
+        key, possession = await _posted(client, code)
         until = TimestampMs(time.time_ns() // 1_000_000 + days * _DAY_MS)
-        await client.bind_resident(patient, key, until)
-        head = {"system": system, "patient": patient.hex()}
+        await client.bind_resident(code, key, possession, until, [KeyId(k) for k in replaces])
+        head = {"patient": code.patient.hex(), "role": code.role}
         return head | {"key_id": key.key_id.hex(), "valid_until_ms": until}
 
 
-def _public_key(text: str) -> PublicKey:
+async def _posted(client: HospitalClient, code: EnrolmentCode) -> tuple[PublicKey, Signature]:
+    found = await client.posted_key(code)
+    if found is None:
+        raise BadArgument("--code", "no key was posted under it yet; let the person scan it first")
+    return found
+
+
+def _enrolment_code(text: str) -> EnrolmentCode:
     try:
-        if not _is_hex(text):
-            text = Path(text).read_text("ascii").strip()
-        return PublicKey.decode(bytes.fromhex(text))
-    except OSError as error:
-        reason = f"{error.strerror}; give the key in hex, or a file that holds it"
-        raise BadArgument("--public-key", reason) from None
-    except (ValueError, PeerFault):
-        raise BadArgument("--public-key", "no public key; see `yilian resident enrol`") from None
-
-
-def _is_hex(text: str) -> bool:
-    return bool(text) and all(c in "0123456789abcdefABCDEF" for c in text)
+        return EnrolmentCode.from_text(text)
+    except PeerFault as error:
+        raise BadArgument("--code", str(error)) from None
 
 
 async def run_index(file: Path, watch: bool) -> Members:

@@ -1,9 +1,12 @@
 """The hospital staff's client: finds a patient and reads records wherever they are held."""
 
+from collections.abc import Sequence
+
 from ledger.crypto.keys import PublicKey, Signer
-from ledger.primitives import Hash32, PatientKey, TimestampMs
+from ledger.primitives import Hash32, KeyId, PatientKey, Signature, TimestampMs
 from ledger.types.genesis import Genesis
 from nodes.client.chain import GATEWAY_PREFIX, ChainClient
+from nodes.client.enrolment import EnrolmentCode
 from nodes.client.http import AnswerUnreadable, HttpClient
 from nodes.client.records import PatientReader, RecordList, ShownRecord, find_row
 from nodes.client.session import LightSession
@@ -45,12 +48,54 @@ class HospitalClient:
         row = find_row(listed, index)
         return await self._reader.read(row, permission, VIEW)
 
+    async def new_enrolment(self, patient: PatientKey, role: str) -> tuple[EnrolmentCode, int]:
+        """A one-time code of the own gateway for a person's key, and when it ends."""
+        wanted = {"patient": patient.hex(), "role": role}
+        answer = await self._http.post_json("/v1/enrolments", wanted)
+        code = EnrolmentCode.from_text(str(answer.get("code")))
+        expires = answer.get("expires_ms")
+        if code.patient != patient or code.role != role or not isinstance(expires, int):
+            raise AnswerUnreadable(self._http.base_url, "it gave a code for something else")
+        return code, expires
+
+    async def posted_key(self, code: EnrolmentCode) -> tuple[PublicKey, Signature] | None:
+        """The key that was posted under a code, its proof checked; None while there is none."""
+        answer = await self._http.get_json(f"/v1/enrolments/{code.challenge.hex()}")
+        try:
+            encoded = bytes.fromhex(str(answer.get("public_key")))
+            proof = bytes.fromhex(str(answer.get("possession")))
+        except ValueError:
+            raise AnswerUnreadable(self._http.base_url, "it gave no key") from None
+        if not encoded:
+            return None
+        key, possession = PublicKey.decode(encoded), Signature(proof)
+        code.check(key, possession)
+        return key, possession
+
     async def bind_resident(
-        self, patient: PatientKey, key: PublicKey, valid_until_ms: TimestampMs
+        self,
+        code: EnrolmentCode,
+        key: PublicKey,
+        possession: Signature,
+        valid_until_ms: TimestampMs,
+        replaces: Sequence[KeyId] = (),
     ) -> None:
-        """Registers a resident's key; the registrar has seen the person and the key."""
+        """Binds a person's key, proved under ``code``; the registrar has seen the person.
+
+        The keys that it ``replaces`` end at once.
+        """
         await self._transactions.execute(
-            "members", "bind_resident", [patient, key.encoded, valid_until_ms]
+            "members",
+            "bind_resident",
+            [
+                code.patient,
+                code.role,
+                key.encoded,
+                valid_until_ms,
+                code.challenge,
+                possession,
+                list(replaces),
+            ],
         )
 
     async def start_index(self) -> dict[str, object]:

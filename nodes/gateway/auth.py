@@ -4,11 +4,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from ledger import codec
 from ledger.crypto.keys import verify_signature
 from ledger.errors import BadSignature, OutOfRange
 from ledger.light.verify import VerifiedValue
-from ledger.primitives import Hash32, KeyId, Nonce, Signature, TimestampMs
+from ledger.primitives import Hash32, KeyId, MemberId, Nonce, Signature, TimestampMs
 from ledger.types.entries import user_key
 from ledger.types.genesis import UserKey
 from nodes.api.http import Problem
@@ -79,7 +81,9 @@ class RequestAuthenticator:
         if found.value is None:
             raise _not_accepted()
         user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
-        if user.valid_until_ms <= found.header.time_ms:
+        # What it asks for is committed one block later at the earliest; a key that was ended in
+        # the newest block is valid there for the last time.
+        if user.valid_until_ms <= found.header.time_ms + 1:
             raise _not_accepted()
         digest = request_digest(self._chain_id, method, target, body, stamp.time_ms, stamp.nonce)
         try:
@@ -99,6 +103,19 @@ class RequestAuthenticator:
         if len(self._seen) >= NONCES_MAX:
             raise Problem(503, "request/too-many", "too many requests; try again", 5)
         self._seen[used] = now
+
+
+async def identify(
+    authenticator: RequestAuthenticator, request: web.Request, member: MemberId, *roles: str
+) -> Caller:
+    """Who signed the request; with ``roles``, one of ``member`` that has one of them."""
+    caller = await authenticator.authenticate(
+        request.method, request.raw_path, request.headers, await request.read()
+    )
+    own = caller.user.member == member and set(roles) & set(caller.user.roles)
+    if roles and not own:
+        raise Problem(403, "request/not-permitted", f"for {' or '.join(roles)} of this member")
+    return caller
 
 
 def stamp_of(headers: Mapping[str, str]) -> RequestStamp:

@@ -132,13 +132,13 @@ class DisclosureDesk:
         if permission is None:
             if caller.user.patient != patient:
                 raise not_available()
+            hide = True
         else:
-            await self._permission(permission, caller.key_id, patient)
+            hide = (await self._permission(permission, caller.key_id, patient)).view != "clinical"
         bundle, listed = await self.session.patient_list(patient)
         if permission is not None:
             await self._record_disclosure(permission, ())
-        resident = caller.user.patient is not None
-        keys = [(item.index, self._row_key(item.row, resident)) for item in listed.rows]
+        keys = [(item.index, self.row_key(item.row, hide)) for item in listed.rows]
         return codec.encode([bundle.to_value(), keys])
 
     async def read_record(
@@ -219,11 +219,18 @@ class DisclosureDesk:
         return allowed
 
     async def _release(self, permission: Hash32, allowed: Permission, listed: ListedRow) -> bytes:
+        released = await self.prepare(listed, allowed.view)
+        await self._record_disclosure(permission, (listed.index,))
+        return released.encode()
+
+    async def prepare(self, listed: ListedRow, view: str) -> Released:
+        """One own record, read again and compared with its row. The caller commits its disclosure
+        before it gives a byte away (ACC-1)."""
         try:
-            released = await self.source.read(listed.index, listed.row, allowed.view)
+            released = await self.source.read(listed.index, listed.row, view)
             if released is None:
                 raise not_available()
-            await self._check(released, listed, allowed.view)
+            await self._check(released, listed, view)
         except PeerFault as error:
             self.trace.emit("record_altered", index=listed.index)
             raise Problem(
@@ -231,8 +238,7 @@ class DisclosureDesk:
                 "record/altered",
                 f"record {listed.index} of {self.member} is withheld: {error}",
             ) from None
-        await self._record_disclosure(permission, (listed.index,))
-        return released.encode()
+        return released
 
     async def _check(self, released: Released, listed: ListedRow, view: str) -> None:
         record = await asyncio.to_thread(verify_record, listed, released.disclosure)
@@ -249,6 +255,10 @@ class DisclosureDesk:
             await self.chain.execute("audit", action, args)
         except ActionRefused as refused:
             self.trace.emit("disclosure_refused", code=refused.code)
+            if refused.code == "audit/not-permitted-now":
+                raise Problem(
+                    403, "permission/ended", "the patient or the hospital has ended it"
+                ) from None
             if refused.code == "audit/permission-expired":
                 raise Problem(
                     403, "permission/expired", "the permission has expired; ask for another"
@@ -256,13 +266,16 @@ class DisclosureDesk:
             raise not_available() from None
         self.trace.emit("disclosed", action=action)
 
-    def _row_key(self, row: Row, resident: bool) -> bytes | None:
-        """The key that opens this row's metadata, unless they would tell what the view hides."""
+    def row_key(self, row: Row, hide: bool) -> bytes | None:
+        """The key that opens this row's metadata.
+
+        With ``hide`` only where they do not tell what the resident view hides.
+        """
         group_key = self.group_keys.get(row.epoch)
         if group_key is None:
             return None
         key = row_key(group_key, row.sealed)
-        if resident and self._tells_hidden_code(row, key):
+        if hide and self._tells_hidden_code(row, key):
             return None
         return key
 

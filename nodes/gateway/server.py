@@ -22,8 +22,9 @@ from nodes.api.http import (
 )
 from nodes.client.http import HttpClient, RequestRefused, ServerBusy
 from nodes.client.signing import SignedRequest
-from nodes.gateway.auth import Caller, RequestAuthenticator, stamp_of
+from nodes.gateway.auth import Caller, RequestAuthenticator, identify, stamp_of
 from nodes.gateway.disclosure import PAGE_RECORDS_MAX, DisclosureDesk, not_available
+from nodes.gateway.resident_api import ResidentApi
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
 from nodes.storage.errors import StorageWriteFailed
@@ -120,6 +121,8 @@ class GatewayApi:
     """Patient key of an identifier's system and value."""
     peer_member: Callable[[bytes], MemberId]
     """Whose gateway a TLS certificate (DER) belongs to; raises PeerFault."""
+    residents: ResidentApi
+    """The calls of a resident's page and of the recipients of shares."""
 
     async def chain(self, request: web.Request) -> web.Response:
         """``GET /v1/chain/...`` and ``POST /v1/chain/transactions``: passed on as they are."""
@@ -231,13 +234,7 @@ class GatewayApi:
 
     async def _caller(self, request: web.Request, *roles: str) -> Caller:
         """Who signed the request; with ``roles``, one of this hospital that has one of them."""
-        caller = await self.authenticator.authenticate(
-            request.method, request.raw_path, request.headers, await request.read()
-        )
-        own = caller.user.member == self.member and set(roles) & set(caller.user.roles)
-        if roles and not own:
-            raise Problem(403, "request/not-permitted", f"for {' or '.join(roles)} of this member")
-        return caller
+        return await identify(self.authenticator, request, self.member, *roles)
 
 
 def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
@@ -257,6 +254,7 @@ def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
             web.get("/v1/patients/{patient}/records/{index}", api.read_record, allow_head=False),
             web.get("/v1/deidentified", api.deidentified, allow_head=False),
             web.post("/v1/releases", api.release),
+            *api.residents.routes(),
         ]
     )
     return app

@@ -19,12 +19,15 @@ from nodes.config import GatewayConfig, load_genesis
 from nodes.gateway.auth import RequestAuthenticator
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.disclosure import DisclosureDesk
+from nodes.gateway.enrolments import Enrolments
 from nodes.gateway.index_run import IndexRun
 from nodes.gateway.indexer import IndexKeys
 from nodes.gateway.outbox import Outbox
 from nodes.gateway.patients import IdentifierRules
 from nodes.gateway.records_db import RecordsDb
+from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, create_app
+from nodes.gateway.shares import ShareDesk
 from nodes.gateway.sources import StoreSource, verify_attachments
 from nodes.gateway.views import shown_paths
 from nodes.ports import TraceSink
@@ -109,14 +112,16 @@ async def serve_gateway(
             identity = rules.identity(system, value)
             return patient_key(secret, identity.system, identity.value)
 
+        authenticator = RequestAuthenticator(genesis.chain_id, session.state)
         api = GatewayApi(
             config.member,
-            RequestAuthenticator(genesis.chain_id, session.state),
+            authenticator,
             desk,
             node,
             jobs,
             find_patient,
             lambda certificate: _gateway_member(certificate, genesis),
+            _resident_api(config, authenticator, desk),
         )
         site = await start_site(
             create_app(api, trace), config.listen.host, config.listen.port, _tls(config, genesis)
@@ -124,6 +129,14 @@ async def serve_gateway(
         stack.push_async_callback(site.close)
         trace.emit("gateway_started", port=site.port)
         yield jobs.failed
+
+
+def _resident_api(
+    config: GatewayConfig, authenticator: RequestAuthenticator, desk: DisclosureDesk
+) -> ResidentApi:
+    chain_id = desk.session.genesis.chain_id
+    shares = ShareDesk(config.member, desk)
+    return ResidentApi(config.member, authenticator, Enrolments(chain_id, config.member), shares)
 
 
 def _tls(config: GatewayConfig, genesis: Genesis) -> ssl.SSLContext:

@@ -1,13 +1,16 @@
 """The resident's client: own key, own complete list, own access log, verified from genesis on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import codec
+from ledger.codec import Value
 from ledger.crypto.keys import Signer
 from ledger.errors import WorldFault
 from ledger.light.bundles import LogBundle
 from ledger.primitives import Hash32, PatientKey
+from ledger.types.block import Receipt
 from ledger.types.entries import Disclosed, user_key
 from ledger.types.genesis import Genesis, UserKey
 from nodes.client.chain import GATEWAY_PREFIX, ChainClient
@@ -27,8 +30,8 @@ class NotBound(WorldFault):
 
     key_id: Hash32
     template = (
-        "key {key_id} is not bound to a patient yet; show the public key to your hospital, "
-        "which binds it with `yilian bind-resident`"
+        "key {key_id} is not bound to a patient yet; your hospital binds it with "
+        "`yilian enrolment confirm`"
     )
 
 
@@ -42,9 +45,8 @@ class ResidentClient:
         chain = ChainClient(http, GATEWAY_PREFIX)
         self.session = LightSession(chain, genesis, trusted_file=trusted_file)
         self._signer = signer
-        self._reader = PatientReader(
-            http, self.session, TransactionClient(chain, genesis.chain_id, signer)
-        )
+        self._transactions = TransactionClient(chain, genesis.chain_id, signer)
+        self._reader = PatientReader(http, self.session, self._transactions)
 
     async def patient(self) -> PatientKey:
         """The patient key to which the own key is bound, as the chain proves; or NotBound."""
@@ -70,3 +72,10 @@ class ResidentClient:
     async def accesses(self) -> tuple[LogBundle, tuple[Disclosed, ...]]:
         """Who was shown own records, complete, oldest first, and the proof."""
         return await self.session.access_log(await self.patient())
+
+    async def execute(self, contract: str, action: str, args: Sequence[Value]) -> Receipt:
+        """Commits one own action: a directive, a request for a full copy, a share.
+
+        Raises NotAdmitted, ActionRefused or NotCommitted.
+        """
+        return await self._transactions.execute(contract, action, args)

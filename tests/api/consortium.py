@@ -26,7 +26,10 @@ from nodes.gateway.disclosure import (
     Released,
     ReleasedPage,
 )
+from nodes.gateway.enrolments import Enrolments
+from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
+from nodes.gateway.shares import ShareDesk
 from nodes.gateway.sources import AttachmentsDiffer
 from nodes.gateway.views import shown_paths
 from nodes.observability.logs import LogSink
@@ -190,6 +193,12 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
         IndexJobs(_index, LogSink("error")),
         lambda system, value: PatientKey(hash_tagged(Tag.KEY, system.encode(), value.encode())),
         lambda certificate: MemberId("nobody"),
+        ResidentApi(
+            MemberId(member),
+            authenticator,
+            Enrolments(GENESIS.chain_id, MemberId(member), made.node.now_ms),
+            ShareDesk(MemberId(member), desk, made.node.now_ms),
+        ),
     )
     url = await _serve(made.stack, create_app(api, LogSink("error")))
     made.gateways[member] = Gateway(member, url, desk, source, api)

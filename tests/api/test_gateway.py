@@ -13,6 +13,7 @@ from ledger.light.verify import ListIncomplete
 from ledger.primitives import Hash32, MemberId, Nonce, TimestampMs
 from ledger.types.entries import ReleaseDisclosed, release_access_log
 from nodes.api.http import Problem
+from nodes.client.enrolment import EnrolmentCode
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import HttpClient, RequestRefused
 from nodes.client.records import NoSuchRow
@@ -22,7 +23,7 @@ from nodes.gateway.disclosure import Released
 from nodes.resident.client import NotBound, ResidentClient
 from nodes.vendor.client import PageRepeats, VendorClient
 from tests.api.consortium import Consortium, consortium
-from tests.contracts.support import GENESIS, LATER, USERS, FixedSigner, patient
+from tests.contracts.support import CHALLENGE, GENESIS, NOW, USERS, YEAR_MS, FixedSigner, patient
 
 DOCTOR_B = "hospital-b/treating"
 PATIENT = patient(1)
@@ -131,7 +132,11 @@ async def test_a_registrar_binds_a_resident(two: Consortium) -> None:
     key = await registrar.patient("system", "1")
     assert key == await registrar.patient("system", "1") != await registrar.patient("system", "2")
     signer = FixedSigner(98)
-    await registrar.bind_resident(patient(5), signer.public_key, TimestampMs(LATER))
+    code = EnrolmentCode(
+        GENESIS.chain_id, MemberId("hospital-a"), patient(5), "resident", CHALLENGE
+    )
+    until = TimestampMs(NOW + YEAR_MS)
+    await registrar.bind_resident(code, signer.public_key, code.prove(signer), until)
     http = HttpClient(two.gateways["hospital-a"].url, None, None)
     async with http:
         client = ResidentClient(http, GENESIS, signer)

@@ -11,19 +11,25 @@ from typer.testing import CliRunner, Result
 
 from ledger.light.bundles import StateBundle, decode_bundle
 from ledger.light.saved import SavedProof
+from ledger.primitives import Hash32, MemberId, Nonce
 from ledger.types.entries import PARAMETERS_KEY
 from nodes.api.proofs import ProofMaker
-from nodes.cli import staff
+from nodes.cli import outsiders, staff
 from nodes.cli.main import app
 from nodes.cli.show import PROBLEMS_SHOWN_MAX, show_index_report, show_list
+from nodes.client.enrolment import EnrolmentCode
+from nodes.client.http import HttpClient
+from nodes.config import load_genesis
 from nodes.gateway.records import REASONS
+from nodes.signer.key_files import FileSigner
 from tests.api.network import MemoryChain
 from tests.contracts.support import GENESIS
 from tests.vectors import fixed
 
 COMMANDS = [
     "", "network", "network create", "node", "node run", "gateway", "gateway run", "index",
-    "hospital", "hospital find", "hospital read", "vendor", "vendor query", "bind-resident",
+    "hospital", "hospital find", "hospital read", "vendor", "vendor query",
+    "enrolment", "enrolment new", "enrolment confirm",
     "resident", "resident enrol", "resident list", "resident show", "resident accesses",
     "verify", "status", "genesis", "genesis show",
 ]  # fmt: skip
@@ -96,7 +102,7 @@ def test_help_loads_nothing_heavy() -> None:
         ("genesis", "show", "no-such"),
         ("status", "no-such.toml"),
         ("resident", "list", "--home", "no-such"),
-        ("resident", "enrol", "--home", "h", "--genesis", "no-such", "--gateway", "a"),
+        ("resident", "enrol", "--home", "h", "--genesis", "no-such", "--code", "a"),
         ("hospital", "find", "x.toml", "--id", "1", "--purpose", "FUN"),
         ("hospital", "read", "x.toml", "00" * 32, "0", "--purpose", "fun"),
         ("vendor", "query", "x.toml", "--purpose", ""),
@@ -240,28 +246,66 @@ def test_LIGHT_1_a_proof_of_another_chain_exits_with_1(proof: tuple[Path, Path])
     assert "chain" in failure(run("verify", proof[0], "--genesis", proof[1]), 1)
 
 
-def test_K1_a_resident_enrols_once_with_private_files(network: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def enrol(network: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | Path, ...]:
+    """The words of an enrolment that its hospital takes."""
+
+    async def taken(http: HttpClient, code: EnrolmentCode, signer: FileSigner) -> None:
+        code.check(signer.public_key, code.prove(signer))
+
+    monkeypatch.setattr(outsiders, "post_key", taken)
+    return ("resident", "enrol", "--genesis", network / "genesis.bin", "--code", code_of(network))
+
+
+def code_of(network: Path, chain_id: Hash32 | None = None, hospital: str = "hospital-1") -> str:
+    genesis = load_genesis(network / "genesis.bin")
+    nonce = Nonce(bytes(Nonce.SIZE))
+    where = (chain_id or genesis.chain_id, MemberId(hospital))
+    return EnrolmentCode(*where, fixed.patient(1), "resident", nonce).to_text()
+
+
+def test_K1_a_resident_enrols_once_with_private_files(
+    network: Path, enrol: tuple[str | Path, ...], tmp_path: Path
+) -> None:
     home = tmp_path / "home"
-    words = ("resident", "enrol", "--home", home, "--genesis", network / "genesis.bin")
-    line = failure(run(*words, "--gateway", "hospital-9"), 2)
-    assert "hospital-1" in line
-    made = json.loads(run(*words, "--gateway", "hospital-1", "--json").stdout)
+    made = json.loads(run(*enrol, "--home", home, "--json").stdout)
     assert len(made["key_id"]) == 64
+    assert made["check"] == f"{int(made['key_id'][:8], 16) % 1_000_000:06}"
     assert (home.stat().st_mode & 0o777, (home / "key.pem").stat().st_mode & 0o777) == (
         0o700,
         0o600,
     )
     key = (home / "key.pem").read_bytes()
-    failure(run(*words, "--gateway", "hospital-1"), 3)
+    failure(run(*enrol, "--home", home), 3)
     assert (home / "key.pem").read_bytes() == key
     (home / "key.pem").chmod(0o644)
     assert "chmod" in failure(run("resident", "list", "--home", home), 3)
 
 
-def test_a_damaged_resident_folder_is_named(network: Path, tmp_path: Path) -> None:
+def test_an_enrolment_code_of_another_network_or_none_makes_no_folder(
+    network: Path, enrol: tuple[str | Path, ...], tmp_path: Path
+) -> None:
     home = tmp_path / "home"
-    words = ("resident", "enrol", "--home", home, "--genesis", network / "genesis.bin")
-    assert run(*words, "--gateway", "hospital-1").exit_code == 0
+    for code in (
+        code_of(network, fixed.named_hash("other")),
+        code_of(network, hospital="hospital-9"),
+        code_of(network)[:-3],
+        "yilian-enrol:",
+    ):
+        failure(run(*enrol[:-1], code, "--home", home), 2)
+    assert not home.exists()
+
+
+def test_an_enrolment_that_reaches_nobody_can_be_given_again(network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("resident", "enrol", "--genesis", network / "genesis.bin", "--home", home)
+    failure(run(*words, "--code", code_of(network)), 3)
+    assert list(home.iterdir()) == []
+
+
+def test_a_damaged_resident_folder_is_named(enrol: tuple[str | Path, ...], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert run(*enrol, "--home", home).exit_code == 0
     for damage in ("", "[]", "{", '{"other": 1}'):
         (home / "settings.json").write_text(damage)
         assert "settings.json" in failure(run("resident", "list", "--home", home), 2)

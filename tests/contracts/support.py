@@ -24,6 +24,7 @@ from ledger.primitives import (
     TimestampMs,
 )
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
+from ledger.types.residents import enrolment_digest
 from ledger.types.transaction import (
     SignedTransaction,
     Transaction,
@@ -34,6 +35,8 @@ from ledger.types.transaction import (
 GENESIS_MS = 1_700_000_000_000
 NOW = TimestampMs(GENESIS_MS + 1_000)
 LATER = TimestampMs(GENESIS_MS + 10**12)
+YEAR_MS = 365 * 24 * 3600 * 1000
+CHALLENGE = Nonce(b"c" * Nonce.SIZE)
 K = 3
 
 
@@ -115,6 +118,7 @@ _user("vendor-old/vendor-service", "vendor-old", "vendor-service")
 _user("authority/administrator", "authority", "administrator")
 _user("resident-1", "hospital-a", "resident", patient(1))
 _user("resident-2", "hospital-b", "resident", patient(2))
+_user("guardian-1", "hospital-c", "guardian", patient(1))
 _user("expired", "hospital-a", "gateway", valid_until=NOW)
 
 GENESIS = Genesis(
@@ -206,6 +210,22 @@ class Caller:
         except Refused as refused:
             return refused.code, refused.fields
         return None
+
+
+def bind_args(
+    new: FixedSigner,
+    own: PatientKey,
+    hospital: str = "hospital-a",
+    role: str = "resident",
+    until: int = NOW + YEAR_MS,
+    replaces: tuple[KeyId, ...] = (),
+) -> tuple[Value, ...]:
+    """Arguments of ``members/bind_resident`` with the new key's own proof."""
+    digest = enrolment_digest(
+        GENESIS.chain_id, own, MemberId(hospital), role, CHALLENGE, new.public_key
+    )
+    possession = new.sign(digest)
+    return own, role, new.public_key.encoded, until, CHALLENGE, possession, replaces
 
 
 def signed(

@@ -21,7 +21,12 @@ GRANTED = {
     "hospital treating own clinical ETREAT",
     "hospital treating other clinical TREAT",
     "hospital treating other clinical ETREAT",
+    "hospital treating own resident TREAT",
+    "hospital treating own resident ETREAT",
+    "hospital treating other resident TREAT",
+    "hospital treating other resident ETREAT",
     "hospital resident own resident PATRQT",
+    "hospital guardian own resident PATRQT",
     "vendor vendor-service release deidentified HRESCH",
     "vendor vendor-service release deidentified TREAT",
 }
@@ -55,8 +60,8 @@ def test_ACC_1_the_rules_grant_exactly_what_the_oracle_grants():
         allowed = decide(reader, member(kind, LICENCES[licence]), asked, view, purpose, NOW)
         assert allowed == oracle(kind, role, target, view, purpose, licence)
         granted += allowed
-    assert len(CASES) == 3 * 7 * 3 * 3 * 4 * 3
-    assert granted == 5 * len(LICENCES) + 2
+    assert len(CASES) == 3 * 8 * 3 * 3 * 4 * 3
+    assert granted == 10 * len(LICENCES) + 2
 
 
 def test_ACC_1_roles_add_up_and_never_mix():

@@ -134,7 +134,16 @@ class AuditMachine(RuleBasedStateMachine):
                 signer, user = USERS[reader]
                 view, purpose = READERS[reader]
                 assert Disclosed.decode(data) == Disclosed(
-                    permission, signer.key_id, user.member, holder, view, purpose, rows, height, NOW
+                    "permission",
+                    permission,
+                    signer.key_id,
+                    user.member,
+                    holder,
+                    view,
+                    purpose,
+                    rows,
+                    height,
+                    NOW,
                 )
 
     @invariant()
@@ -145,7 +154,14 @@ class AuditMachine(RuleBasedStateMachine):
             entries = [ReleaseDisclosed.decode(e) for e in self.caller.state.logs.get(log, [])]
             assert entries == [
                 ReleaseDisclosed(
-                    permission, signer.key_id, user.member, "HRESCH", count, of, height, NOW
+                    permission,
+                    signer.key_id,
+                    user.member,
+                    "HRESCH",
+                    count,
+                    of,
+                    height,
+                    NOW,
                 )
                 for permission, count, of, height in expected
             ]

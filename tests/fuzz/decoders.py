@@ -15,11 +15,14 @@ from typing import Any
 from contracts import lookup
 from contracts.access import Request, RequestRelease, Revoke
 from contracts.audit import Disclose, DiscloseRelease
+from contracts.consent import Direct, Withdraw
+from contracts.copies import DecideCopy, RequestCopy
 from contracts.evidence import Report
 from contracts.governance import Approve, Propose, RenewKey
 from contracts.index import Commitment, MarkEnteredInError, Register, Supersede
-from contracts.members import BindResident
+from contracts.members import BindResident, EndResidentKey
 from contracts.release import Publish
+from contracts.sharing import Create, End
 from ledger import catchup, codec, commitment, execution
 from ledger.codec import Value
 from ledger.consensus import messages
@@ -38,9 +41,9 @@ from ledger.limits import (
 from ledger.merkle import state_tree
 from ledger.merkle.log_tree import Frontier, root_of
 from ledger.merkle.proof import STATE_PROOF_BYTES_MAX, StateProof
-from ledger.primitives import Height, Nonce, TimestampMs, View
+from ledger.primitives import Height, Nonce, Signature, TimestampMs, View
 from ledger.snapshot import messages as snapshot
-from ledger.types import block, certificate, entries, governance
+from ledger.types import block, certificate, entries, governance, residents
 from ledger.types.evidence import EVIDENCE_BYTES_MAX, Evidence, Statement
 from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis, Member, UserKey
 from ledger.types.membership import MEMBERSHIP_BYTES_MAX, VOTERS_BYTES_MAX, Membership, Voters
@@ -364,6 +367,32 @@ def _entry_decoders() -> Iterable[Decoder]:
         (entries.LogRoot, 64, _types("log root")),
     ):
         yield _bytes(f"entry: {kind.__name__}", kind.decode, kind.encode, limit, *seeds)
+    share, directives, copies = (_types(n) for n in ("share", "directives", "copy requests"))
+    yield _bytes("share", residents.Share.decode, residents.Share.encode, 1_024, *share)
+    yield _bytes(
+        "directives",
+        residents.decode_directives,
+        residents.encode_directives,
+        16_384,
+        *directives,
+        inner=(residents.Directive.from_value,),
+    )
+    yield _bytes(
+        "copy requests",
+        residents.decode_copies,
+        residents.encode_copies,
+        131_072,
+        *copies,
+        inner=(residents.CopyRequest.from_value,),
+    )
+    keys = codec.encode(sorted((fixed.named_hash("one"), fixed.named_hash("two"))))
+    yield _bytes(
+        "resident keys",
+        residents.decode_resident_keys,
+        residents.encode_resident_keys,
+        1_024,
+        keys,
+    )
 
 
 def _tree_decoders() -> Iterable[Decoder]:
@@ -627,9 +656,60 @@ def _action_decoders() -> Iterable[Decoder]:
     yield _action(
         "members/bind_resident",
         BindResident.parse,
-        lambda a: (a.patient, a.public_key.encoded, a.valid_until_ms),
-        BindResident(fixed.patient(1), resident, TimestampMs(fixed.TIME_MS)),
+        lambda a: (
+            a.patient,
+            a.role,
+            a.public_key.encoded,
+            a.valid_until_ms,
+            a.challenge,
+            a.possession,
+            a.replaces,
+        ),
+        BindResident(
+            fixed.patient(1),
+            "guardian",
+            resident,
+            TimestampMs(fixed.TIME_MS),
+            Nonce(b"c" * 16),
+            Signature(b"s" * 65),
+            (resident.key_id,),
+        ),
     )
+    yield _action(
+        "members/end_resident_key",
+        EndResidentKey.parse,
+        lambda a: (a.patient, a.key_id),
+        EndResidentKey(fixed.patient(1), resident.key_id),
+    )
+    yield _action(
+        "consent/direct",
+        Direct.parse,
+        lambda a: a.directive.to_value(),
+        Direct(fixed.directive()),
+    )
+    yield _action(
+        "consent/withdraw",
+        Withdraw.parse,
+        lambda a: a.subject,
+        Withdraw(fixed.directive().subject),
+    )
+    yield _action(
+        "copy/request", RequestCopy.parse, lambda a: (a.hospital,), RequestCopy(fixed.hospital(0))
+    )
+    yield _action(
+        "copy/decide",
+        DecideCopy.parse,
+        lambda a: (a.patient, a.refused, a.until_ms),
+        DecideCopy(fixed.patient(1), None, TimestampMs(fixed.TIME_MS)),
+    )
+    yield _action(
+        "share/create",
+        Create.parse,
+        lambda a: (a.rows, a.view, a.token_hash, a.verifier, a.until_ms, a.attempts),
+        Create((0, 3), "resident", some, other, TimestampMs(fixed.TIME_MS), 5),
+    )
+    # Fail and Open have the same arguments, and the same function for them.
+    yield _action("share/end", End.parse, lambda a: (a.share,), End(some))
     yield _action(
         "access/request",
         Request.parse,

@@ -40,6 +40,7 @@ from tests.contracts.support import (
     USERS,
     Caller,
     FixedSigner,
+    bind_args,
     digest,
     genesis_state,
     patient,
@@ -185,13 +186,28 @@ def test_a_refused_action_leaves_a_receipt_and_nothing_else():
 
 def test_a_key_bound_in_a_block_signs_later_in_the_same_block():
     new = FixedSigner(88)
-    bind = signed(
-        "hospital-a/registrar", "members/bind_resident", patient(5), new.public_key.encoded, 2**60
-    )
+    bind = signed("hospital-a/registrar", "members/bind_resident", *bind_args(new, patient(5)))
     ask = signed(new, "access/request", patient(5), "resident", "PATRQT")
     assert [r.code for r in Chain().extend(bind, ask).receipts] == ["ok", "ok"]
     with pytest.raises(InvalidBlock):
         execute(*Chain().place, [ask, bind])
+
+
+def test_K5_a_key_that_is_ended_in_a_block_signs_in_no_later_one():
+    key = USERS["resident-1"][0]
+    ask = [
+        signed("resident-1", "access/request", patient(1), "resident", "PATRQT", nonce=n)
+        for n in range(2)
+    ]
+    end = signed("hospital-b/registrar", "members/end_resident_key", patient(1), key.key_id)
+    chain = Chain()
+    # A primary chooses before it executes: what it chose must pass, in this block.
+    assert [r.code for r in chain.extend(end, ask[0]).receipts] == ["ok", "ok"]
+    chosen, dropped = select(*chain.place, [ask[1]])
+    assert chosen == ()
+    assert [refused.code for refused in dropped] == ["transaction/signer-expired"]
+    with pytest.raises(InvalidBlock):
+        chain.extend(ask[1])
 
 
 class Misbehaving:

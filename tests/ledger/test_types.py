@@ -33,6 +33,13 @@ from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
 from ledger.types.governance import Proposal
 from ledger.types.membership import Membership, Validator, Voters, checked_membership
+from ledger.types.residents import (
+    Share,
+    decode_copies,
+    decode_directives,
+    encode_copies,
+    encode_directives,
+)
 from ledger.types.transaction import SignedTransaction, Transaction, verify_transaction
 from tests.vectors import fixed
 from tests.vectors.fixed import FixedSigner
@@ -63,6 +70,15 @@ DECODERS: dict[str, tuple[bytes, Again]] = {
     "row": (fixed.row().encode(), lambda d: decode_patient_entry(d).encode()),
     "status change": (fixed.status_change().encode(), lambda d: decode_patient_entry(d).encode()),
     "permission": (fixed.permission().encode(), lambda d: Permission.decode(d).encode()),
+    "directives": (
+        encode_directives([fixed.directive()]),
+        lambda d: encode_directives(decode_directives(d)),
+    ),
+    "copy requests": (
+        encode_copies([fixed.copy_request()]),
+        lambda d: encode_copies(decode_copies(d)),
+    ),
+    "share": (fixed.share().encode(), lambda d: Share.decode(d).encode()),
     "disclosed": (fixed.disclosed().encode(), lambda d: Disclosed.decode(d).encode()),
     "release disclosed": (
         fixed.release_disclosed().encode(),
@@ -137,8 +153,10 @@ def test_B2_a_field_of_another_kind_is_refused_or_comes_back(
 def test_B1_missing_and_surplus_fields_are_refused(name: str) -> None:
     example, again = DECODERS[name]
     fields = codec.decode(example, len(example), name)
-    wrong = [example + b"\x00", example[:-1], b"", b"\xc0", b"\x80", codec.encode([])]
-    if name != "membership":  # a list of any number of validators
+    wrong = [example + b"\x00", example[:-1], b"", b"\xc0", b"\x80"]
+    if name not in ("directives", "copy requests"):  # of a patient who has none
+        wrong.append(codec.encode([]))
+    if name not in ("membership", "directives", "copy requests"):  # lists of any number
         wrong += [codec.encode([*fields, None]), codec.encode(fields[:-1])]
     for data in wrong:
         with pytest.raises(PeerFault):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,13 @@ import pydicom
 import pytest
 from rich.cells import cell_len
 
+from ledger.types.residents import share_token_hash, share_verifier
+from nodes.client.clock import wall_ms
+from nodes.client.connect import gateway_of
+from nodes.client.http import RequestIdentity, RequestRefused
 from nodes.local_network import LocalNetwork
+from nodes.resident.client import ResidentClient
+from nodes.signer.key_files import FileSigner
 from tests.network.support import NATIONAL_ID, SAMPLE, Done, read_documents, ready, stopping, yilian
 
 pytestmark = pytest.mark.network
@@ -89,17 +96,19 @@ def found(network: LocalNetwork) -> dict[str, Any]:
 def home(network: LocalNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A resident's folder, bound to the person by a registrar."""
     folder = tmp_path_factory.mktemp("resident") / "home"
-    enrolled = json_of(
-        "resident", "enrol", "--home", folder, "--genesis", network.directory / "genesis.bin",
-        "--gateway", "hospital-c",
-    )  # fmt: skip
-    assert "bind-resident" in failure(yilian("resident", "list", "--home", folder), 3)
-    key_file = folder.with_name("public.hex")
-    key_file.write_text(enrolled["public_key"] + "\n", "ascii")
-    bound = json_of(
-        "bind-resident", network.config("hospital-a", "gateway"), "--public-key", key_file,
-        "--id", "-", "--system", NATIONAL_ID, "--days", "30", stdin=PERSON,
-    )  # fmt: skip
+    config = network.config("hospital-a", "gateway")
+    made = json_of("enrolment", "new", config, "--id", "-", "--system", NATIONAL_ID, stdin=PERSON)
+    code = ("--code", made["code"])
+    early = failure(yilian("enrolment", "confirm", config, *code, "--check", "000000"), 2)
+    assert "let the person scan it" in early
+    genesis = network.directory / "genesis.bin"
+    enrolled = json_of("resident", "enrol", "--home", folder, "--genesis", genesis, *code)
+    assert "enrolment confirm" in failure(yilian("resident", "list", "--home", folder), 3)
+    other = f"{(int(enrolled['check']) + 1) % 1_000_000:06}"
+    refused = failure(yilian("enrolment", "confirm", config, *code, "--check", other), 2)
+    assert "another device" in refused
+    check = ("--check", enrolled["check"])
+    bound = json_of("enrolment", "confirm", config, *code, *check, "--days", "30")
     assert bound["key_id"] == enrolled["key_id"]
     return folder
 
@@ -248,6 +257,65 @@ def test_PRIV_1_no_log_and_no_ledger_names_the_person(
     for file in files:
         data = file.read_bytes()
         assert not any(word in data for word in canaries), file.name
+
+
+async def test_ACC_2_a_resident_forbids_grants_shares_and_ends_it(
+    network: LocalNetwork, found: dict[str, Any], home: Path
+) -> None:
+    config, number = network.config("hospital-b", "gateway"), index_of(found, "Observation")
+    signer = FileSigner.load(home / "key.pem")
+    genesis = network.genesis
+    identity = RequestIdentity(signer, genesis.chain_id)
+    until = wall_ms() + 3_600_000
+
+    def read(*purpose: str) -> Done:
+        return yilian("hospital", "read", config, found["patient"], number, *purpose, "--json")
+
+    async with gateway_of(genesis, "hospital-c", identity) as http:
+        resident = ResidentClient(http, genesis, signer)
+        await resident.execute("consent", "direct", [None, None, [], [], until])
+        assert "access/not-permitted" in failure(await asyncio.to_thread(read), 1)
+        assert (await asyncio.to_thread(read, "--purpose", "ETREAT")).returncode == 0
+        grant = ["hospital-b", None, ["clinical"], ["TREAT"], until]
+        await resident.execute("consent", "direct", grant)
+        granted = await asyncio.to_thread(read)
+        assert granted.returncode == 0
+        await resident.execute("consent", "withdraw", ["hospital-b", None])
+        assert "access/not-permitted" in failure(await asyncio.to_thread(read), 1)
+        await resident.execute("consent", "withdraw", [None, None])
+        token = secrets.token_bytes(32)
+        hashes = [share_token_hash(token), share_verifier(token, "4711")]
+        share, holder = (
+            await resident.execute(
+                "share", "create", [[int(number)], "resident", *hashes, until, 2]
+            )
+        ).fields
+        assert (holder, isinstance(share, bytes)) == ("hospital-a", True)
+        target = f"/v1/shares/{bytes(share).hex()}/{token.hex()}"
+
+        async def opened(passcode: str) -> str:
+            body = {"recipient": "a doctor", "passcode": passcode}
+            async with gateway_of(genesis, "hospital-a", None) as link:
+                try:
+                    answer = await link.post_json(target, body)
+                except RequestRefused as refused:
+                    return refused.code
+                assert len(answer["files"]) == 1
+                return "opened"
+
+        assert await opened("4712") == "share/wrong-passcode"
+        assert await opened("4711") == "opened"
+        assert await opened("4713") == "share/wrong-passcode"
+        assert await opened("4711") == "share/locked"
+        again = await resident.execute(
+            "share", "create", [[int(number)], "resident", *hashes, until, 1]
+        )
+        target = target.replace(bytes(share).hex(), again.transaction_id.hex())
+        await resident.execute("share", "end", [again.transaction_id])
+        assert await opened("4711") == "share/ended"
+        _, entries = await resident.accesses()
+    assert [entry.basis for entry in entries[-3:]] == ["break-glass", "permission", "share"]
+    assert entries[-1].permission == share
 
 
 def test_texts_fit_80_columns(

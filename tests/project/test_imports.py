@@ -21,7 +21,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.types.block", "ledger.types.entries"),
     ("ledger.types.membership", "ledger.types.transaction", "ledger.commitment"),
     ("ledger.types.certificate", "ledger.types.genesis"),
-    ("ledger.types.evidence", "ledger.types.governance"),
+    ("ledger.types.evidence", "ledger.types.governance", "ledger.types.residents"),
     # ledger: verifying. Stands below execution and consensus, so that it can never load them.
     ("ledger.light.bundles",),
     ("ledger.light.trust",),
@@ -52,15 +52,15 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("contracts.authority",),
     ("contracts.lookup",),
     ("contracts.actions",),
+    ("contracts.consent", "contracts.copies"),
     (
         "contracts.access",
-        "contracts.audit",
         "contracts.evidence",
         "contracts.governance",
         "contracts.index",
         "contracts.release",
     ),
-    ("contracts.members",),
+    ("contracts.audit", "contracts.members", "contracts.sharing"),
     ("contracts.registry",),
     # nodes, by package; the modules of one package may use each other, without a cycle
     ("nodes.ports", "nodes.token_bucket"),

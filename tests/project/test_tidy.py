@@ -120,9 +120,7 @@ def test_no_machine_paths() -> None:
 
 
 PROPERTY = re.compile(r"\b(?:SAFE|LIVE|EXEC|LIGHT|PRIV|ACC)-\d\b")
-NOT_YET: dict[str, str] = {
-    "ACC-2": "break-glass is an action of the consent contract; so far only the default rules are",
-}
+NOT_YET: dict[str, str] = {}
 """Property id -> why no test cites it yet."""
 
 

@@ -29,6 +29,13 @@ from ledger.types.evidence import Evidence, Statement
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.governance import Admit, Change, Proposal
 from ledger.types.membership import Membership, Validator, Voters, checked_membership
+from ledger.types.residents import (
+    CopyRequest,
+    Directive,
+    Share,
+    share_token_hash,
+    share_verifier,
+)
 from ledger.types.transaction import SignedTransaction, Transaction, sign_transaction
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -249,6 +256,7 @@ def permission() -> Permission:
 def disclosed() -> Disclosed:
     """Row 0 was shown to the doctor."""
     return Disclosed(
+        "permission",
         named_hash("permission"),
         KeyId(FixedSigner("doctor").public_key.key_id),
         hospital(0),
@@ -258,6 +266,38 @@ def disclosed() -> Disclosed:
         (0, 3),
         Height(7),
         TimestampMs(TIME_MS + 7_000),
+    )
+
+
+def directive() -> Directive:
+    """The doctor may read whole records to treat."""
+    return Directive(
+        hospital(0),
+        FixedSigner("doctor").public_key.key_id,
+        ("clinical",),
+        ("ETREAT", "TREAT"),
+        TimestampMs(TIME_MS + 9_000),
+    )
+
+
+def copy_request() -> CopyRequest:
+    """The full copy of hospital 1's records was refused."""
+    return CopyRequest(hospital(1), "refused", "third-party", TimestampMs(0))
+
+
+def share() -> Share:
+    """Two records of hospital 1, shared by the resident."""
+    return Share(
+        patient(1),
+        FixedSigner("resident").public_key.key_id,
+        hospital(1),
+        (0, 3),
+        "resident",
+        share_token_hash(b"t" * 32),
+        share_verifier(b"t" * 32, "4711"),
+        TimestampMs(TIME_MS + 10_000),
+        5,
+        ended=False,
     )
 
 

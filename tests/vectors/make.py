@@ -76,6 +76,7 @@ from ledger.types.governance import (
     possession_digest,
 )
 from ledger.types.membership import Membership, Validator, Voters
+from ledger.types.residents import encode_copies, encode_directives
 from ledger.types.transaction import SignedTransaction, Transaction
 from nodes import frames
 from nodes.frames import Channel
@@ -235,6 +236,9 @@ def type_vectors() -> Vectors:
         "status change": fixed.status_change().encode(),
         "permission": fixed.permission().encode(),
         "disclosed": fixed.disclosed().encode(),
+        "directives": encode_directives([fixed.directive()]),
+        "copy requests": encode_copies([fixed.copy_request()]),
+        "share": fixed.share().encode(),
         "release disclosed": fixed.release_disclosed().encode(),
         "log root": fixed.log_root().encode(),
     }
