@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from ledger import codec
+from ledger import codec, limits, primitives
+from ledger.crypto import keys
 from ledger.errors import PeerFault
+from ledger.light import bundles, records, saved, trust
+from ledger.merkle import proof
+from ledger.primitives import Signature
+from ledger.types import block, certificate, entries, genesis, membership
 from tests.browser.conftest import WEB, WebChecks
 from tests.light.calls import CALLS, verdict
 from tests.vectors import make_light
@@ -185,3 +190,23 @@ def test_shipped_scripts_load_nothing_from_elsewhere() -> None:
             if " from " in line and line.rstrip().endswith('";'):
                 target = line.rpartition(' from "')[2].rstrip('";')
                 assert (path.parent / target).resolve().is_relative_to(WEB), line
+
+
+def test_the_limits_are_those_of_python(web_checks: WebChecks, light_page: Page) -> None:
+    script = """async () => {
+        const limits = Object.entries(await import('/light/limits.js'));
+        return Object.fromEntries(limits.map(([name, value]) => [name, value.toString()]));
+    }"""
+    here = {
+        "SIGNATURE_BYTES": Signature.SIZE,
+        "U64_MAX": primitives.U64_MAX,
+        **{
+            name: value
+            for module in (limits, keys, block, certificate, membership, genesis, entries, proof,
+                           bundles, trust, saved, records)
+            for name, value in vars(module).items()
+            if name.isupper() and isinstance(value, int)
+        },
+    }  # fmt: skip
+    there = web_checks.run(light_page.evaluate(script))
+    assert there == {name: str(here[name]) for name in there}
