@@ -42,9 +42,11 @@ export function startsWith(bytes, prefix) {
   return bytes.length >= prefix.length && equal(bytes.subarray(0, prefix.length), prefix);
 }
 
+const encoder = new TextEncoder();
+
 /** @param {string} text */
 export function utf8(text) {
-  return new TextEncoder().encode(text);
+  return encoder.encode(text);
 }
 
 /** Big-endian. @param {number} value below 2^32 */

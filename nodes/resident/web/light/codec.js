@@ -19,6 +19,7 @@ import { CODEC_DEPTH_MAX, CODEC_ITEMS_MAX, U64_MAX } from "./limits.js";
 const UINT = 0, NEGATIVE = 1, NIL = 2, BOOLEAN = 3, FLOAT = 4, BINARY = 5, TEXT = 6, ARRAY = 7,
   MAP = 8, EXTENSION = 9;
 const NESTING_MAX = 512;
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * The value whose canonical encoding `data` is; `what` names it in errors.
@@ -33,8 +34,9 @@ const NESTING_MAX = 512;
  */
 export function decode(data, limit, what) {
   if (data.length > limit) throw new TooLarge(what, data.length, limit);
-  new Reader(data, what).checkWhole();
   const reader = new Reader(data, what);
+  reader.checkWhole();
+  reader.at = 0;
   const value = reader.value(0);
   if (reader.forbidden !== null) throw new NotCanonical(what, reader.forbidden);
   if (reader.longForm) throw new NotCanonical(what, "another encoding of the same value exists");
@@ -57,7 +59,6 @@ class Reader {
     this.forbidden = null;
     /** Something was longer than its shortest form. */
     this.longForm = false;
-    this.decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   }
 
   /** Throws unless the bytes are exactly one value; nothing is built. */
@@ -150,11 +151,12 @@ class Reader {
   text() {
     let text;
     try {
-      text = this.decoder.decode(this.payload());
+      text = decoder.decode(this.payload());
     } catch {
       throw this.malformed("UnicodeDecodeError");
     }
-    if (text.normalize("NFC") !== text) this.forbid("text that is not in NFC");
+    // Text of ASCII alone has as many characters as bytes.
+    if (text.length !== this.size && text.normalize("NFC") !== text) this.forbid("text that is not in NFC");
     return text;
   }
 

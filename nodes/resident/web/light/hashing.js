@@ -7,7 +7,7 @@
  */
 
 import { sha256 } from "../vendor/noble-hashes/sha2.js";
-import { concat, u32, utf8 } from "./bytes.js";
+import { utf8 } from "./bytes.js";
 import { PROTOCOL_VERSION } from "./limits.js";
 
 export { sha256 };
@@ -17,7 +17,15 @@ export { sha256 };
 /** The bytes whose SHA-256 is H(tag, parts...). @param {Tag} tag @param {Uint8Array[]} parts */
 export function preimage(tag, ...parts) {
   const pieces = [utf8(tag), ...parts];
-  return concat(...pieces.flatMap((piece) => [u32(piece.length), piece]));
+  const bytes = new Uint8Array(pieces.reduce((size, piece) => size + 4 + piece.length, 0));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const piece of pieces) {
+    view.setUint32(at, piece.length);
+    bytes.set(piece, at + 4);
+    at += 4 + piece.length;
+  }
+  return bytes;
 }
 
 /** H(tag, parts...). @param {Tag} tag @param {Uint8Array[]} parts */

@@ -18,12 +18,13 @@ const STATE = "state proof";
 export const EMPTY_ROOT = sha256(new Uint8Array(0));
 export const ZERO_HASH = new Uint8Array(32);
 
-const LEAF_PREFIX = Uint8Array.of(0);
 const node = Uint8Array.of(1, ...new Uint8Array(64));
 
 /** SHA-256(0x00 + entry). @param {Uint8Array} entry */
 export function leafHash(entry) {
-  return sha256(concat(LEAF_PREFIX, entry));
+  const bytes = new Uint8Array(1 + entry.length);
+  bytes.set(entry, 1);
+  return sha256(bytes);
 }
 
 /** SHA-256(0x01 + left + right) of two hashes of 32 bytes. @param {Uint8Array} left @param {Uint8Array} right */
