@@ -1,0 +1,219 @@
+/**
+ * Errors: one class for each Python error that a light client can raise, with its name, its fields
+ * and its text. A page translates by `name` and `fields`; the text is for logs and for people who
+ * read English. No field holds what was read of a patient.
+ * @module
+ */
+
+import { toHex } from "./bytes.js";
+
+/** Another party sent something that the protocol forbids. */
+export class PeerFault extends Error {
+  /**
+   * @param {string} name the Python class
+   * @param {string} message
+   * @param {Readonly<Record<string, unknown>>} fields
+   */
+  constructor(name, message, fields) {
+    super(message);
+    this.name = name;
+    /** What the text was made of. */
+    this.fields = fields;
+  }
+}
+
+/** A value is outside the range of its type. */
+export class OutOfRange extends PeerFault {
+  /** @param {string} typeName @param {string} found */
+  constructor(typeName, found) {
+    super("OutOfRange", `${typeName}: ${found} is out of range`, { typeName, found });
+  }
+}
+
+/** Bytes are not the one canonical encoding of what they claim to be. */
+export class NotCanonical extends PeerFault {
+  /** @param {string} what @param {string} reason */
+  constructor(what, reason) {
+    super("NotCanonical", `${what}: not canonical: ${reason}`, { what, reason });
+  }
+}
+
+/** Something exceeds its limit. */
+export class TooLarge extends PeerFault {
+  /** @param {string} what @param {number | bigint} size @param {number | bigint} limit */
+  constructor(what, size, limit) {
+    super("TooLarge", `${what}: ${size} exceeds the limit of ${limit}`, { what, size, limit });
+  }
+}
+
+/** A signature does not verify under the key that it names. */
+export class BadSignature extends PeerFault {
+  /** @param {string} what */
+  constructor(what) {
+    super("BadSignature", `${what}: the signature does not verify`, { what });
+  }
+}
+
+/** A proof does not lead to the root that it was checked against. */
+export class ProofInvalid extends PeerFault {
+  /** @param {string} what @param {string} reason */
+  constructor(what, reason) {
+    super("ProofInvalid", `${what}: ${reason}`, { what, reason });
+  }
+}
+
+/** A quorum certificate has fewer signers than the membership requires. */
+export class InsufficientSignatures extends PeerFault {
+  /** @param {bigint} height @param {number} got @param {number} needed */
+  constructor(height, got, needed) {
+    const message = `height ${height}: ${got} signers, ${needed} needed`;
+    super("InsufficientSignatures", message, { height, got, needed });
+  }
+}
+
+/** A certificate or header is not for what it was presented for. */
+export class CertificateMismatch extends PeerFault {
+  /** @param {string} what */
+  constructor(what) {
+    super("CertificateMismatch", `certificate: ${what}`, { what });
+  }
+}
+
+/** A genesis document or header belongs to another network than the trusted one. */
+export class WrongChain extends PeerFault {
+  /** @param {string} what @param {Uint8Array} found @param {Uint8Array} expected */
+  constructor(what, found, expected) {
+    super(
+      "WrongChain",
+      `${what}: it belongs to chain ${short(found)}, ${short(expected)} is trusted; ` +
+        "get the genesis document from your hospital and compare its chain id",
+      { what, found, expected },
+    );
+  }
+}
+
+/** The membership that votes after or on a header was not shown. */
+export class MembershipUnknown extends PeerFault {
+  /** @param {bigint} height @param {bigint} trusted */
+  constructor(height, trusted) {
+    super(
+      "MembershipUnknown",
+      `height ${height}: its membership is not known from height ${trusted}; ` +
+        "fetch the membership changes since then",
+      { height, trusted },
+    );
+  }
+}
+
+/** A header lies below the trusted one, or is not later than it. */
+export class HeaderGoesBack extends PeerFault {
+  /** @param {bigint} height @param {bigint} trusted */
+  constructor(height, trusted) {
+    super(
+      "HeaderGoesBack",
+      `height ${height} comes before the trusted height ${trusted}, or its time does; ` +
+        "ask again, or ask another server",
+      { height, trusted },
+    );
+  }
+}
+
+/** A different header at the trusted height: keep both, one of them proves a fault. */
+export class ConflictingHeader extends PeerFault {
+  /** @param {bigint} height @param {Uint8Array} found @param {Uint8Array} trusted */
+  constructor(height, found, trusted) {
+    super(
+      "ConflictingHeader",
+      `height ${height}: header ${short(found)} is not the trusted ${short(trusted)}; report both`,
+      { height, found, trusted },
+    );
+  }
+}
+
+/** An answer rests on a header older than the bound (LIGHT-3). */
+export class StaleAnswer extends PeerFault {
+  /** @param {bigint} height @param {bigint} ageMs @param {bigint} limitMs */
+  constructor(height, ageMs, limitMs) {
+    super(
+      "StaleAnswer",
+      `height ${height}: the answer is ${ageMs} ms old, ${limitMs} ms are allowed; ` +
+        "ask again, or ask another server",
+      { height, ageMs, limitMs },
+    );
+  }
+}
+
+/** A header's time is further ahead of this device's clock than the bound (LIGHT-3). */
+export class HeaderFromTheFuture extends PeerFault {
+  /** @param {bigint} height @param {bigint} aheadMs @param {bigint} limitMs */
+  constructor(height, aheadMs, limitMs) {
+    super(
+      "HeaderFromTheFuture",
+      `height ${height}: its time is ${aheadMs} ms ahead of this device, ${limitMs} ms are ` +
+        "allowed; check the clock of this device",
+      { height, aheadMs, limitMs },
+    );
+  }
+}
+
+/** A true answer to another question: the bundle is about another state key. */
+export class WrongKey extends PeerFault {
+  /** @param {string} what */
+  constructor(what) {
+    const message = `${what}: the answer is about another key than the one that was asked for`;
+    super("WrongKey", message, { what });
+  }
+}
+
+/** A list has another number of entries than the chain has counted (LIGHT-2). */
+export class ListIncomplete extends PeerFault {
+  /** @param {number} got @param {bigint} counted */
+  constructor(got, counted) {
+    super(
+      "ListIncomplete",
+      `list: ${got} entries were sent, the chain counts ${counted}; ` +
+        "ask another server and report this one",
+      { got, counted },
+    );
+  }
+}
+
+/** An entry of a certified log breaks the rules of that log. */
+export class EntryRefused extends PeerFault {
+  /** @param {number} index @param {string} reason */
+  constructor(index, reason) {
+    const message = `entry ${index}: ${reason}; report it to the consortium`;
+    super("EntryRefused", message, { index, reason });
+  }
+}
+
+/** A disclosure is of another view, or of another version of it, than was asked for. */
+export class WrongView extends PeerFault {
+  /** @param {string} found @param {bigint} version @param {string} expected */
+  constructor(found, version, expected) {
+    const message = `disclosure: view ${found} version ${version}, ${expected} is wanted`;
+    super("WrongView", message, { found, version, expected });
+  }
+}
+
+/** The disclosure of a saved proof is of no record that its bundle proves. */
+export class DisclosureUnplaced extends PeerFault {
+  /** @param {string} reason */
+  constructor(reason) {
+    super("DisclosureUnplaced", `saved proof: ${reason}`, { reason });
+  }
+}
+
+/** Sealed bytes were altered, or sealed for another row, patient, hospital, epoch or key. */
+export class SealBroken extends PeerFault {
+  /** @param {string} what */
+  constructor(what) {
+    const message = `${what}: it does not open with this key and for this place`;
+    super("SealBroken", message, { what });
+  }
+}
+
+/** @param {Uint8Array} bytes */
+function short(bytes) {
+  return toHex(bytes).slice(0, 16);
+}

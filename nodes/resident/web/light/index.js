@@ -1,0 +1,53 @@
+/**
+ * The light client: from the genesis bytes alone, verifies what any server says.
+ *
+ * Everything a page needs, under one name; docs/light-client.md says how the pieces fit.
+ * @module
+ */
+
+export * from "./errors.js";
+export {
+  decodeBundle,
+  decodeBundleOf,
+  decodeChanges,
+  encodeChanges,
+  LogBundle,
+  LogEntriesBundle,
+  LogEntryBundle,
+  MembershipChange,
+  StateBundle,
+} from "./bundles.js";
+export { fromHex, toHex } from "./bytes.js";
+export { CertifiedHeader, Header, verifyCertifiedHeader } from "./certificate.js";
+export { Disclosure, verifyDisclosure } from "./disclosure.js";
+export {
+  accessLog,
+  decodeDisclosed,
+  decodePatientEntry,
+  decodePermission,
+  memberKey,
+  patientLog,
+  permissionKey,
+  releaseLog,
+  userKey,
+} from "./entries.js";
+export { decodeUserKey, Genesis } from "./genesis.js";
+export { PublicKey } from "./keys.js";
+export { Membership } from "./membership.js";
+export { verifyConsistency, verifyInclusion } from "./merkle.js";
+export {
+  listOf,
+  recordUnder,
+  verifyAccessLog,
+  verifyDeidentified,
+  verifyPatientList,
+  verifyRecord,
+} from "./records.js";
+export { SavedProof, verifySavedProof } from "./saved.js";
+export { advance, checkAge, follow, TrustedChain, trustGenesis, verifyHeader } from "./trust.js";
+export {
+  verifyLogBundle,
+  verifyLogEntriesBundle,
+  verifyLogEntryBundle,
+  verifyStateBundle,
+} from "./verify.js";

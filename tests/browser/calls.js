@@ -1,0 +1,183 @@
+/**
+ * The calls of the light client that vectors name, on bytes alone: what JavaScript says of each.
+ * tests/light/calls.py has the same calls over the client in Python, and says what they return.
+ * @module
+ */
+
+import * as light from "/light/index.js";
+import * as codec from "/light/codec.js";
+import { Header, QuorumCertificate, CertifiedHeader } from "/light/certificate.js";
+import { verifySignature } from "/light/keys.js";
+import { Membership } from "/light/membership.js";
+import { StateProof, verifyState } from "/light/merkle.js";
+
+/** @typedef {any} Argument */
+
+const { PublicKey, TrustedChain } = light;
+
+/** @param {Uint8Array} data */
+const trusted = (data) => TrustedChain.decode(data);
+
+/** @param {import("/light/records.js").PatientList} list */
+const rowsOf = ({ rows }) =>
+  rows.map(({ index, status, row }) => [
+    index, row.hash, status, row.member, row.root, row.epoch,
+  ]);
+
+/** @param {readonly import("/light/entries.js").Disclosed[]} accesses */
+const accessesOf = (accesses) =>
+  accesses.map((each) => [
+    each.permission, each.reader, each.readerMember, each.holder, each.view, each.purpose,
+    each.rows, each.height, each.timeMs,
+  ]);
+
+/** @param {import("/light/records.js").VerifiedRecord} record */
+const recordOf = ({ fields, hiddenCount, view, version }) => [
+  fields.map(({ path, value }) => [path, value]), hiddenCount, view, version,
+];
+
+/** @type {Record<string, (...args: Argument[]) => unknown>} */
+const CALLS = {
+  value: (data, limit) => codec.encode(codec.decode(data, Number(limit), "value")),
+  genesis: (data) => {
+    const { chainId, membership } = light.Genesis.decode(data);
+    return [chainId, membership.hash, membership.quorum];
+  },
+  "header bytes": (data) => {
+    const header = Header.decode(data);
+    return [header.encode(), header.hash];
+  },
+  "certificate bytes": (data) => QuorumCertificate.decode(data).encode(),
+  "membership bytes": (data) => {
+    const membership = Membership.decode(data);
+    return [membership.encode(), membership.hash];
+  },
+  "state proof bytes": (data) => codec.encode(StateProof.decode(data).toValue()),
+  "bundle bytes": (data) => light.decodeBundle(data).encode(),
+  "changes bytes": (data) => light.encodeChanges(light.decodeChanges(data)),
+  "trusted bytes": (data) => trusted(data).encode(),
+  "disclosure bytes": (data) => light.Disclosure.decode(data).encode(),
+  "saved bytes": (data) => light.SavedProof.decode(data).encode(),
+  "user key": (data) => {
+    const user = light.decodeUserKey(data);
+    return [user.member, user.publicKey.keyId, user.roles, user.validUntilMs, user.patient];
+  },
+  permission: (data) => {
+    const p = light.decodePermission(data);
+    return [p.reader, p.readerMember, p.patient, p.holder, p.view, p.purpose, p.expires];
+  },
+  signature: async (key, signature, preimage) => {
+    const publicKey = PublicKey.decode(key);
+    await verifySignature(publicKey, signature, preimage, "test");
+    return publicKey.keyId;
+  },
+  certified: async (header, membership, chainId) => {
+    const untrusted = CertifiedHeader.decode(header);
+    const voters = Membership.decode(membership);
+    codec.sized(chainId, 32, "Hash32");
+    return (await light.verifyCertifiedHeader(untrusted, voters, chainId)).hash;
+  },
+  "trust genesis": (data, chainId) => light.trustGenesis(data, chainId).encode(),
+  header: async (chain, header) => {
+    const found = await light.verifyHeader(trusted(chain), CertifiedHeader.decode(header));
+    return [found.height, found.timeMs, found.stateRoot];
+  },
+  follow: async (chain, changes) =>
+    (await light.follow(trusted(chain), light.decodeChanges(changes))).encode(),
+  advance: async (chain, changes, newest) => {
+    const [from, header] = [trusted(chain), CertifiedHeader.decode(newest)];
+    return (await light.advance(from, light.decodeChanges(changes), header)).encode();
+  },
+  age: (data, now, maxAge) => light.checkAge(Header.decode(data), now, maxAge),
+  "state proof": (data, key, value, root) => verifyState(StateProof.decode(data), key, value, root),
+  inclusion: light.verifyInclusion,
+  consistency: light.verifyConsistency,
+  state: async (chain, data, key, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.StateBundle);
+    const found = await light.verifyStateBundle(trusted(chain), bundle, key, now, maxAge);
+    return [found.value, found.header.height];
+  },
+  log: async (chain, data, key, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogBundle);
+    return (await light.verifyLogBundle(trusted(chain), bundle, key, now, maxAge)).entries;
+  },
+  "log entry": async (chain, data, key, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogEntryBundle);
+    const found = await light.verifyLogEntryBundle(trusted(chain), bundle, key, now, maxAge);
+    return [found.index, found.entry, found.count];
+  },
+  "log entries": async (chain, data, key, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogEntriesBundle);
+    const found = await light.verifyLogEntriesBundle(trusted(chain), bundle, key, now, maxAge);
+    return found.map(({ index, entry, count }) => [index, entry, count]);
+  },
+  "patient list": async (chain, data, patient, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogBundle);
+    return rowsOf(await light.verifyPatientList(trusted(chain), bundle, patient, now, maxAge));
+  },
+  "access log": async (chain, data, patient, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogBundle);
+    return accessesOf(await light.verifyAccessLog(trusted(chain), bundle, patient, now, maxAge));
+  },
+  disclosure: (root, data) => recordOf(light.recordUnder(root, light.Disclosure.decode(data))),
+  deidentified: async (chain, data, shown, holder, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.LogEntryBundle);
+    const record = light.Disclosure.decode(shown);
+    const member = new TextDecoder().decode(holder);
+    return recordOf(
+      await light.verifyDeidentified(trusted(chain), bundle, record, member, now, maxAge),
+    );
+  },
+  "saved proof": async (genesis, data, now) => {
+    const report = await light.verifySavedProof(genesis, data, now);
+    return [
+      report.key,
+      report.header.height,
+      report.ageMs,
+      report.patientList && rowsOf(report.patientList),
+      report.accesses && accessesOf(report.accesses),
+      report.row && report.row.index,
+      report.record && recordOf(report.record),
+    ];
+  },
+};
+
+/** @param {unknown} value @returns {unknown} */
+function shown(value) {
+  if (value instanceof Uint8Array) return light.toHex(value);
+  if (typeof value === "bigint" || typeof value === "number") return value.toString();
+  if (Array.isArray(value)) return value.map(shown);
+  return value ?? null;
+}
+
+/**
+ * As vectors write it: hexadecimal text is bytes, a number or "=digits" an integer.
+ * @param {unknown} written
+ * @returns {Argument}
+ */
+function argument(written) {
+  if (typeof written === "number") return BigInt(written);
+  if (Array.isArray(written)) return written.map(argument);
+  if (typeof written !== "string") return written;
+  return written.startsWith("=") ? BigInt(written.slice(1)) : light.fromHex(written);
+}
+
+/** {"result": ...} or {"error": class, "message": text}; anything else thrown is a bug. @param {string} name @param {unknown[]} written */
+async function verdict(name, written) {
+  try {
+    return { result: shown(await CALLS[name](...written.map(argument))) };
+  } catch (error) {
+    if (error instanceof light.PeerFault) return { error: error.name, message: error.message };
+    return { bug: `${name}: ${error instanceof Error ? error.stack : error}` };
+  }
+}
+
+/** One verdict for each call. @param {[string, unknown[]][]} calls */
+export async function verdicts(calls) {
+  const found = [];
+  for (const [name, written] of calls) found.push(await verdict(name, written));
+  return found;
+}
+
+/** Names of all calls. */
+export const names = Object.keys(CALLS);

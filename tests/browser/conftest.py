@@ -1,0 +1,136 @@
+"""One headless Chromium and one web server for all tests that need a browser."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.project.tree import ROOT
+
+T = TypeVar("T")
+
+WEB = ROOT / "nodes/resident/web"
+CHECKS = Path(__file__).parent
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TYPES = {
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".html": "text/html",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
+EMPTY_PAGE = "<!doctype html><meta charset=utf-8><title>checks</title>"
+
+
+@dataclass(frozen=True)
+class WebChecks:
+    """Where the page is served, and the browser that opens it.
+
+    Playwright and the server have an event loop in a thread of their own, because pytest-asyncio
+    needs the main thread's: hand coroutines to ``run``.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    browser: Browser
+    origin: str
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What ``coroutine`` returns in that loop; pages belong to it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(120)
+
+    async def open(self, path: str = "/checks/", **context: Any) -> Page:
+        """A page of its own profile; ``context``: as Playwright's ``new_context`` takes it."""
+        page = await (await self.browser.new_context(**context)).new_page()
+        await page.goto(self.origin + path)
+        return page
+
+
+async def file_under(folder: Path, request: web.Request) -> web.Response:
+    """The file of that name; nothing outside ``folder``, and nothing of an unknown type."""
+    path = (folder / request.match_info["name"]).resolve()
+    if not path.is_relative_to(folder) or not path.is_file() or path.suffix not in TYPES:
+        raise web.HTTPNotFound
+    return web.Response(body=path.read_bytes(), content_type=TYPES[path.suffix], charset="utf-8")
+
+
+def application() -> web.Application:
+    """/checks/ is an empty page and the scripts of this folder; all else is the shipped page."""
+
+    async def empty(request: web.Request) -> web.Response:
+        return web.Response(text=EMPTY_PAGE, content_type="text/html")
+
+    async def check(request: web.Request) -> web.Response:
+        return await file_under(CHECKS, request)
+
+    async def shipped(request: web.Request) -> web.Response:
+        return await file_under(WEB, request)
+
+    app = web.Application()
+    app.router.add_get("/checks/", empty)
+    app.router.add_get("/checks/{name:.+}", check)
+    app.router.add_get("/{name:.+}", shipped)
+    return app
+
+
+@pytest.fixture(scope="session")
+def web_checks() -> Iterator[WebChecks]:
+    """The running pair; started once for all tests."""
+    executable = shutil.which("chromium")
+    assert executable, "no Chromium was found; on Debian: apt-get install chromium"
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="browser", daemon=True)
+    thread.start()
+
+    async def start() -> tuple[web.AppRunner, Any, Browser, str]:
+        runner = web.AppRunner(application())
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        playwright = await async_playwright().start()
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        return runner, playwright, browser, f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def stop() -> None:
+        await browser.close()
+        await playwright.stop()
+        await runner.cleanup()
+
+    try:
+        runner, playwright, browser, origin = asyncio.run_coroutine_threadsafe(
+            start(), loop
+        ).result(60)
+        yield WebChecks(loop, browser, origin)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def light_page(web_checks: WebChecks) -> Page:
+    """A page in which ``checks.verdicts`` and ``checks.names`` are those of calls.js."""
+
+    async def ready() -> Page:
+        page = await web_checks.open()
+        await page.evaluate("async () => { globalThis.checks = await import('/checks/calls.js'); }")
+        return page
+
+    return web_checks.run(ready())

@@ -1,0 +1,314 @@
+"""The calls of the light client that vectors name, on bytes alone: what Python says of each.
+
+``tests/browser/calls.js`` has the same calls over the client in JavaScript. Arguments are bytes,
+integers, None or lists of bytes; results are JSON of lists, texts and null, with byte strings in
+hexadecimal and integers as decimal digits, so that both sides can be compared as they are.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from ledger import codec
+from ledger.commitment import Disclosure
+from ledger.crypto.keys import PublicKey, verify_signature
+from ledger.errors import NotCanonical, PeerFault
+from ledger.light import records, trust, verify
+from ledger.light.bundles import (
+    Bundle,
+    LogBundle,
+    LogEntriesBundle,
+    LogEntryBundle,
+    StateBundle,
+    decode_bundle,
+    decode_changes,
+    encode_changes,
+)
+from ledger.light.saved import SavedProof, verify_saved_proof
+from ledger.light.trust import TrustedChain
+from ledger.merkle.proof import StateProof, verify_consistency, verify_inclusion, verify_state
+from ledger.primitives import Hash32, MemberId, PatientKey
+from ledger.types.block import Header
+from ledger.types.certificate import CertifiedHeader, QuorumCertificate, verify_certified_header
+from ledger.types.entries import Disclosed, Permission
+from ledger.types.genesis import Genesis, UserKey
+from ledger.types.membership import Membership
+
+Call = Callable[..., object]
+CALLS: dict[str, Call] = {}
+
+
+def call(function: Call) -> Call:
+    """Registers a call under the name of its function."""
+    CALLS[function.__name__.removesuffix("_").replace("_", " ")] = function
+    return function
+
+
+def verdict(name: str, arguments: list[Any]) -> dict[str, object]:
+    """{"result": ...} or {"error": class, "message": text}; other exceptions are bugs."""
+    try:
+        return {"result": shown(CALLS[name](*arguments))}
+    except PeerFault as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def shown(value: Any) -> Any:
+    """A result as JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, tuple | list):
+        return [shown(item) for item in value]
+    return value if value is None else str(value)
+
+
+def of_kind(data: bytes, kind: type[Bundle]) -> Any:
+    """A bundle of that class; NotCanonical where it is of another."""
+    bundle = decode_bundle(data)
+    if not isinstance(bundle, kind):
+        raise NotCanonical("proof bundle", "another kind of bundle")
+    return bundle
+
+
+# Bytes and back
+
+
+@call
+def value(data: bytes, limit: int) -> object:
+    return codec.encode(codec.decode(data, limit, "value"))
+
+
+@call
+def genesis(data: bytes) -> object:
+    found = Genesis.decode(data)
+    return found.chain_id, found.membership.hash, found.membership.quorum
+
+
+@call
+def header_bytes(data: bytes) -> object:
+    header = Header.decode(data)
+    return header.encode(), header.hash
+
+
+@call
+def certificate_bytes(data: bytes) -> object:
+    return QuorumCertificate.decode(data).encode()
+
+
+@call
+def membership_bytes(data: bytes) -> object:
+    membership = Membership.decode(data)
+    return membership.encode(), membership.hash
+
+
+@call
+def state_proof_bytes(data: bytes) -> object:
+    return StateProof.decode(data).encode()
+
+
+@call
+def bundle_bytes(data: bytes) -> object:
+    return decode_bundle(data).encode()
+
+
+@call
+def changes_bytes(data: bytes) -> object:
+    return encode_changes(decode_changes(data))
+
+
+@call
+def trusted_bytes(data: bytes) -> object:
+    return TrustedChain.decode(data).encode()
+
+
+@call
+def disclosure_bytes(data: bytes) -> object:
+    return Disclosure.decode(data).encode()
+
+
+@call
+def saved_bytes(data: bytes) -> object:
+    return SavedProof.decode(data).encode()
+
+
+@call
+def user_key(data: bytes) -> object:
+    user = UserKey.from_value(codec.decode(data, 1_024, "user key"))
+    return user.member, user.public_key.key_id, user.roles, user.valid_until_ms, user.patient
+
+
+@call
+def permission(data: bytes) -> object:
+    p = Permission.decode(data)
+    return p.reader, p.reader_member, p.patient, p.holder, p.view, p.purpose, p.expires
+
+
+# Trust
+
+
+@call
+def signature(key: bytes, signed: bytes, preimage: bytes) -> object:
+    public_key = PublicKey.decode(key)
+    verify_signature(public_key, signed, Hash32(sha256(preimage).digest()), "test")
+    return public_key.key_id
+
+
+@call
+def certified(header: bytes, membership: bytes, chain_id: bytes) -> object:
+    untrusted, voters = CertifiedHeader.decode(header), Membership.decode(membership)
+    return verify_certified_header(untrusted, voters, Hash32(chain_id)).hash
+
+
+@call
+def trust_genesis(data: bytes, chain_id: bytes | None) -> object:
+    return trust.trust_genesis(data, None if chain_id is None else Hash32(chain_id)).encode()
+
+
+@call
+def header(trusted: bytes, untrusted: bytes) -> object:
+    found = trust.verify_header(TrustedChain.decode(trusted), CertifiedHeader.decode(untrusted))
+    return found.height, found.time_ms, found.state_root
+
+
+@call
+def follow(trusted: bytes, changes: bytes) -> object:
+    return trust.follow(TrustedChain.decode(trusted), decode_changes(changes)).encode()
+
+
+@call
+def advance(trusted: bytes, changes: bytes, newest: bytes) -> object:
+    chain, certified = TrustedChain.decode(trusted), CertifiedHeader.decode(newest)
+    return trust.advance(chain, decode_changes(changes), certified).encode()
+
+
+@call
+def age(data: bytes, now_ms: int, max_age_ms: int) -> object:
+    return trust.check_age(Header.decode(data), now_ms, max_age_ms)
+
+
+# Proofs
+
+
+@call
+def state_proof(data: bytes, key: bytes, value: bytes | None, root: bytes) -> object:
+    return verify_state(StateProof.decode(data), key, value, Hash32(root))
+
+
+@call
+def inclusion(entry: bytes, index: int, count: int, path: list[bytes], root: bytes) -> object:
+    return verify_inclusion(entry, index, count, path, root)
+
+
+@call
+def consistency(
+    old_count: int, old_root: bytes, count: int, root: bytes, path: list[bytes]
+) -> object:
+    return verify_consistency(old_count, old_root, count, root, path)
+
+
+@call
+def state(trusted: bytes, data: bytes, key: bytes, now_ms: int, max_age_ms: int) -> object:
+    bundle = of_kind(data, StateBundle)
+    chain = TrustedChain.decode(trusted)
+    found = verify.verify_state_bundle(chain, bundle, key, now_ms, max_age_ms)
+    return found.value, found.header.height
+
+
+@call
+def log(trusted: bytes, data: bytes, key: bytes, now_ms: int, max_age_ms: int) -> object:
+    bundle = of_kind(data, LogBundle)
+    chain = TrustedChain.decode(trusted)
+    return verify.verify_log_bundle(chain, bundle, key, now_ms, max_age_ms).entries
+
+
+@call
+def log_entry(trusted: bytes, data: bytes, key: bytes, now_ms: int, max_age_ms: int) -> object:
+    bundle = of_kind(data, LogEntryBundle)
+    chain = TrustedChain.decode(trusted)
+    found = verify.verify_log_entry_bundle(chain, bundle, key, now_ms, max_age_ms)
+    return found.index, found.entry, found.count
+
+
+@call
+def log_entries(trusted: bytes, data: bytes, key: bytes, now_ms: int, max_age_ms: int) -> object:
+    bundle = of_kind(data, LogEntriesBundle)
+    chain = TrustedChain.decode(trusted)
+    found = verify.verify_log_entries_bundle(chain, bundle, key, now_ms, max_age_ms)
+    return [(each.index, each.entry, each.count) for each in found]
+
+
+# Meaning
+
+
+@call
+def patient_list(
+    trusted: bytes, data: bytes, patient: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, key = of_kind(data, LogBundle), PatientKey(patient)
+    chain = TrustedChain.decode(trusted)
+    return rows_of(records.verify_patient_list(chain, bundle, key, now_ms, max_age_ms))
+
+
+def rows_of(found: records.PatientList) -> object:
+    return [
+        (each.index, each.row_hash, each.status, each.row.member, each.row.root, each.row.epoch)
+        for each in found.rows
+    ]
+
+
+@call
+def access_log(trusted: bytes, data: bytes, patient: bytes, now_ms: int, max_age_ms: int) -> object:
+    bundle, key = of_kind(data, LogBundle), PatientKey(patient)
+    chain = TrustedChain.decode(trusted)
+    return accesses_of(records.verify_access_log(chain, bundle, key, now_ms, max_age_ms))
+
+
+def accesses_of(found: tuple[Disclosed, ...]) -> object:
+    return [
+        (
+            each.permission,
+            each.reader,
+            each.reader_member,
+            each.holder,
+            each.view,
+            each.purpose,
+            each.rows,
+            each.height,
+            each.time_ms,
+        )
+        for each in found
+    ]
+
+
+@call
+def disclosure(root: bytes, data: bytes) -> object:
+    return record_of(records.record_under(Hash32(root), Disclosure.decode(data)))
+
+
+def record_of(found: records.VerifiedRecord) -> object:
+    fields = sorted(found.fields.items())
+    return fields, found.hidden_count, found.view, found.version
+
+
+@call
+def deidentified(
+    trusted: bytes, data: bytes, shown: bytes, holder: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, record = of_kind(data, LogEntryBundle), Disclosure.decode(shown)
+    chain, member = TrustedChain.decode(trusted), MemberId(holder.decode())
+    return record_of(records.verify_deidentified(chain, bundle, record, member, now_ms, max_age_ms))
+
+
+@call
+def saved_proof(document: bytes, data: bytes, now_ms: int | None) -> object:
+    report = verify_saved_proof(document, data, now_ms)
+    return (
+        report.key,
+        report.header.height,
+        report.age_ms,
+        None if report.patient_list is None else rows_of(report.patient_list),
+        None if report.accesses is None else accesses_of(report.accesses),
+        None if report.row is None else report.row.index,
+        None if report.record is None else record_of(report.record),
+    )
