@@ -10,6 +10,7 @@ import { hashTagged } from "./hashing.js";
 import { ENTRY_BYTES_MAX, ROWS_PER_TRANSACTION_MAX, SEALED_BYTES_MAX } from "./limits.js";
 
 export const STATUSES = ["entered-in-error", "erased", "superseded"];
+export const BASES = ["break-glass", "permission", "share"];
 export const VIEWS = ["clinical", "deidentified", "resident"];
 export const PATIENT_PREFIX = utf8("patient/");
 export const ACCESS_PREFIX = utf8("access/");
@@ -107,8 +108,9 @@ function statusChange(value) {
 /**
  * One entry of a patient's access log: these rows went to this reader for this purpose.
  * @typedef {object} Disclosed
- * @property {Uint8Array} permission
- * @property {Uint8Array} reader
+ * @property {string} basis one of BASES; break-glass: an emergency, against the patient's directives
+ * @property {Uint8Array} permission id of the permission, or of the share
+ * @property {Uint8Array} reader for a share, the key that made it
  * @property {string} readerMember
  * @property {string} holder the hospital that released
  * @property {string} view
@@ -120,18 +122,23 @@ function statusChange(value) {
 
 /** @param {Uint8Array} data @returns {Disclosed} */
 export function decodeDisclosed(data) {
-  const fields = codec.array(codec.decode(data, 4_096, "access entry"), 9, "access entry");
-  const rows = codec.arrayUpTo(fields[6], ROWS_PER_TRANSACTION_MAX, "access rows");
+  const fields = codec.array(codec.decode(data, 4_096, "access entry"), 10, "access entry");
+  const basis = codec.text(fields[0], "access basis", 16);
+  if (!BASES.includes(basis)) {
+    throw new NotCanonical("access basis", `one of ${BASES.join(", ")} is wanted`);
+  }
+  const rows = codec.arrayUpTo(fields[7], ROWS_PER_TRANSACTION_MAX, "access rows");
   return {
-    permission: codec.hash32(fields[0], "access permission"),
-    reader: codec.hash32(fields[1], "access reader", "KeyId"),
-    readerMember: codec.memberId(fields[2], "access reader member"),
-    holder: codec.memberId(fields[3], "access holder"),
-    view: codec.text(fields[4], "access view", 16),
-    purpose: codec.text(fields[5], "access purpose", 16),
+    basis,
+    permission: codec.hash32(fields[1], "access permission"),
+    reader: codec.hash32(fields[2], "access reader", "KeyId"),
+    readerMember: codec.memberId(fields[3], "access reader member"),
+    holder: codec.memberId(fields[4], "access holder"),
+    view: codec.text(fields[5], "access view", 16),
+    purpose: codec.text(fields[6], "access purpose", 16),
     rows: rows.map((row) => codec.uint(row, "access row")),
-    height: codec.uint(fields[7], "access height"),
-    timeMs: codec.uint(fields[8], "access time"),
+    height: codec.uint(fields[8], "access height"),
+    timeMs: codec.uint(fields[9], "access time"),
   };
 }
 

@@ -21,6 +21,7 @@ const MEMBER_KINDS = ["authority", "hospital", "vendor"];
 const ROLES = [
   "administrator",
   "gateway",
+  "guardian",
   "registrar",
   "resident",
   "treating",
@@ -176,8 +177,9 @@ function userKeyFromValue(value) {
     throw new NotCanonical("user roles", `sorted roles of ${ROLES.join(", ")} are wanted`);
   }
   const patient = fields[4];
-  if ((patient !== null) !== (roles.length === 1 && roles[0] === "resident")) {
-    throw new NotCanonical("user key", "a resident, and nobody else, has a patient key");
+  const forPatient = roles.length === 1 && ["guardian", "resident"].includes(roles[0]);
+  if ((patient !== null) !== forPatient) {
+    throw new NotCanonical("user key", "a resident or guardian alone has a patient key");
   }
   const member = codec.memberId(fields[0], "user member");
   const key = codec.binary(fields[1], "user public key", PUBLIC_KEY_BYTES_MAX);

@@ -5,7 +5,7 @@
  */
 
 export const PROTOCOL_VERSION = 1;
-export const EXECUTION_VERSION = 2;
+export const EXECUTION_VERSION = 3;
 export const U64_MAX = 2n ** 64n - 1n;
 
 export const CODEC_DEPTH_MAX = 16;
