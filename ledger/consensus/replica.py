@@ -97,11 +97,12 @@ class Replica:
         recovered = self._recovered
         if not self.entered:
             self._vote_view_change()
-        elif recovered.accepted is not None:
-            self._accept(recovered.accepted)
         # A primary that proposed in this view must not make a second proposal.
         self._round.proposing = bool(recovered.recast)
         self._effects.extend(recovered.recast)
+        # Only then: where the clock was set back, the block is refused, and the view is left.
+        if self.entered and recovered.accepted is not None:
+            self._accept(recovered.accepted)
         return self._effects
 
     def step(self, event: Event) -> Effects:

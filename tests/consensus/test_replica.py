@@ -249,3 +249,17 @@ def test_R4_what_is_known_or_too_late_is_not_wanted():
     assert backup.wants(kit.prepare(kit.block(height=2), 0, 2))
     assert not backup.wants(kit.view_change(1, 3))
     assert backup.wants(kit.view_change(2, 3))
+
+
+def test_I10_after_a_restart_old_votes_are_repeated_before_the_proposal_is_judged_again():
+    # A clock that was set back makes the block one from the future, and the view is left (T1).
+    settings, seat = Settings(1_000, 1_000, 500), Seat(kit.MEMBERSHIP, 1)
+    proof = kit.prepared(A, 2, (0, 1))
+    accepted = kit.pre_prepare(A, 2)
+    vote = do.VoteCommit(A.header.height, View(2), A.hash, proof)
+    recovered = Recovered(
+        seat, Height(1), ZERO_HASH, None, View(2), True, (vote,), accepted, proof, (A,)
+    )
+    effects = Replica(settings, recovered).start()
+    kinds = [type(effect) for effect in effects]
+    assert kinds.index(do.VoteCommit) < kinds.index(do.CheckBlock)
