@@ -12,7 +12,14 @@ from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
 from ledger.primitives import Height, PatientKey, TimestampMs
-from ledger.types.entries import PARAMETERS_KEY, group_key, member_key, user_key
+from ledger.types.entries import (
+    PARAMETERS_KEY,
+    encode_view_hashes,
+    group_key,
+    member_key,
+    user_key,
+    view_key,
+)
 from ledger.types.genesis import Genesis, UserKey
 from ledger.types.governance import HOSPITALS_KEY, encode_hospitals
 from ledger.types.membership import VOTERS_KEY, Voters
@@ -59,7 +66,7 @@ class BindResident:
 
 
 def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
-    """State keys and values at height 0: members, keys, parameters, group key of epoch 1."""
+    """State keys and values at height 0: members, keys, parameters, group key of epoch 1, views."""
     hospitals = tuple(m.id for m in genesis.members if m.kind == "hospital")
     validators = [validator_key(v.member, v.public_key) for v in genesis.membership.validators]
     wraps = [(member, wrapped) for member, wrapped in genesis.wrapped_group_keys]
@@ -71,6 +78,7 @@ def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
         (VOTERS_KEY, Voters(Height(1), genesis.membership, None).encoded),
         (PARAMETERS_KEY, codec.encode(parameters_value(genesis.parameters))),
         (group_key(1), codec.encode(wraps)),
+        *((view_key(view), encode_view_hashes((digest,))) for view, digest in genesis.view_rules),
     ]
 
 

@@ -27,6 +27,7 @@ class Tag(StrEnum):
     API_BODY = "api-body"
     DICOM_PIXELS = "dicom-pixels"
     CHUNKS_REQUEST = "chunks-request"
+    VIEW_RULES = "view-rules"
     # What is signed. Each kind has a tag of its own, so that no vote can serve as another.
     SIGN_TRANSACTION = "sign-transaction"
     SIGN_PRE_PREPARE = "sign-pre-prepare"

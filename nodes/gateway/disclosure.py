@@ -20,10 +20,10 @@ from ledger.light.records import (
     ListedRow,
     PatientList,
     VerifiedRecord,
-    WrongView,
     open_sealed,
     verify_record,
 )
+from ledger.light.view_rules import ViewRules
 from ledger.primitives import Hash32, KeyId, MemberId, PatientKey
 from ledger.types.block import Receipt
 from ledger.types.entries import Permission, Row, permission_key, release_log
@@ -89,8 +89,8 @@ class RecordAltered(PeerFault):
 class RecordSource(Protocol):
     """The hospital's records, as the gateway's database and stores hold them."""
 
-    async def read(self, index: int, row: Row, view: str) -> Released | None:
-        """Reads the record again and shows the view's part; None where it is not held.
+    async def read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
+        """Reads the record again and shows what the rules show; None where it is not held.
 
         Raises RecordAltered where the content does not give the row's root any more.
         """
@@ -117,8 +117,6 @@ class DisclosureDesk:
     source: RecordSource
     group_keys: Mapping[int, bytes]
     """Epoch to group key: opens the metadata of rows."""
-    hides_code: Callable[[str], bool]
-    """Whether a resident is not shown the code of records of this kind."""
     ask_holder: Callable[[MemberId, bytes], Awaitable[bytes]]
     """Sends a request body to another hospital's ``/v1/releases``."""
     check_attachments: Callable[[VerifiedRecord, tuple[bytes, ...]], None]
@@ -137,8 +135,10 @@ class DisclosureDesk:
         bundle, listed = await self.session.patient_list(patient)
         if permission is not None:
             await self._record_disclosure(permission, ())
-        resident = caller.user.patient is not None
-        keys = [(item.index, self._row_key(item.row, resident)) for item in listed.rows]
+        rules = None
+        if caller.user.patient is not None:
+            rules = await self._rules("resident")
+        keys = [(item.index, self._row_key(item.row, rules)) for item in listed.rows]
         return codec.encode([bundle.to_value(), keys])
 
     async def read_record(
@@ -161,7 +161,7 @@ class DisclosureDesk:
         body = codec.encode([permission, patient, index, signed.to_value()])
         try:
             answer = await self.ask_holder(listed.row.member, body)
-            await self._check(Released.decode(answer), listed, allowed.view)
+            await self._check(Released.decode(answer), listed, await self._rules(allowed.view))
         except RequestRefused as refused:
             raise Problem(refused.status, refused.code, refused.detail) from None
         except PeerFault as error:
@@ -220,10 +220,11 @@ class DisclosureDesk:
 
     async def _release(self, permission: Hash32, allowed: Permission, listed: ListedRow) -> bytes:
         try:
-            released = await self.source.read(listed.index, listed.row, allowed.view)
+            rules = await self._rules(allowed.view)
+            released = await self.source.read(listed.index, listed.row, rules)
             if released is None:
                 raise not_available()
-            await self._check(released, listed, allowed.view)
+            await self._check(released, listed, rules)
         except PeerFault as error:
             self.trace.emit("record_altered", index=listed.index)
             raise Problem(
@@ -234,10 +235,12 @@ class DisclosureDesk:
         await self._record_disclosure(permission, (listed.index,))
         return released.encode()
 
-    async def _check(self, released: Released, listed: ListedRow, view: str) -> None:
-        record = await asyncio.to_thread(verify_record, listed, released.disclosure)
-        if record.view != view:
-            raise WrongView(record.view, record.version, view)
+    async def _rules(self, view: str) -> ViewRules:
+        """What the hospitals agreed that the view shows, as the own validator proves."""
+        return (await self.session.view_rules(view)).in_force
+
+    async def _check(self, released: Released, listed: ListedRow, rules: ViewRules) -> None:
+        record = await asyncio.to_thread(verify_record, listed, released.disclosure, rules)
         if released.attachments:
             await asyncio.to_thread(self.check_attachments, record, released.attachments)
 
@@ -256,22 +259,23 @@ class DisclosureDesk:
             raise not_available() from None
         self.trace.emit("disclosed", action=action)
 
-    def _row_key(self, row: Row, resident: bool) -> bytes | None:
-        """The key that opens this row's metadata, unless they would tell what the view hides."""
+    def _row_key(self, row: Row, rules: ViewRules | None) -> bytes | None:
+        """The key that opens this row's metadata, unless they would tell what ``rules`` hide."""
         group_key = self.group_keys.get(row.epoch)
         if group_key is None:
             return None
         key = row_key(group_key, row.sealed)
-        if resident and self._tells_hidden_code(row, key):
+        if rules is not None and _tells_hidden_code(row, key, rules):
             return None
         return key
 
-    def _tells_hidden_code(self, row: Row, key: bytes) -> bool:
-        try:
-            metadata: Metadata = open_sealed(row, key)
-        except PeerFault:
-            return True  # another hospital's mistake; nothing is known about it, so show nothing
-        return bool(metadata.code) and self.hides_code(metadata.kind)
+
+def _tells_hidden_code(row: Row, key: bytes, rules: ViewRules) -> bool:
+    try:
+        metadata: Metadata = open_sealed(row, key)
+    except PeerFault:
+        return True  # another hospital's mistake; nothing is known about it, so show nothing
+    return bool(metadata.code) and not rules.shows(metadata.kind, b"/code")
 
 
 def not_available() -> Problem:

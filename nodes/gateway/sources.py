@@ -4,11 +4,13 @@ import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ledger.commitment import Disclosure, commit_record, disclose
 from ledger.errors import PeerFault
 from ledger.light.records import VerifiedRecord
+from ledger.light.view_rules import ViewRules, kind_of
 from ledger.types.entries import Row
 from nodes.api.http import ANSWER_BYTES_MAX
 from nodes.gateway.deidentify import deidentify
@@ -16,8 +18,8 @@ from nodes.gateway.directory_store import DirectoryStore, Outcome
 from nodes.gateway.disclosure import RecordAltered, Released, ReleasedPage
 from nodes.gateway.records import Content, Unusable
 from nodes.gateway.records_db import Record, RecordsDb, Version
-from nodes.gateway.views import VIEW_VERSIONS, shown_paths
 from nodes.ports import TraceSink
+from nodes.view_rules.files import rules_of
 
 _STUDY = "study/"
 
@@ -32,11 +34,11 @@ class StoreSource:
         self._stores = stores
         self._trace = trace
 
-    async def read(self, index: int, row: Row, view: str) -> Released | None:
+    async def read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
         """Reads the record again, commits to it again and compares; in a thread."""
-        return await asyncio.to_thread(self._read, index, row, view)
+        return await asyncio.to_thread(self._read, index, row, rules)
 
-    def _read(self, index: int, row: Row, view: str) -> Released | None:
+    def _read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
         record = self._db.find(row.root)
         if record is None or record.current is None or record.current.patient != row.patient:
             return None
@@ -45,9 +47,10 @@ class StoreSource:
         commitment = commit_record(content.fields, content.dependencies, version.secret)
         if commitment.root != row.root:
             raise RecordAltered(index, "its content in the store is not what was registered")
-        shown = disclose(commitment, shown_paths(view, content.kind), view, VIEW_VERSIONS[view])
+        kind = kind_of({field.path: field.value for field in content.fields})
+        shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
         attachments: tuple[bytes, ...] = ()
-        if view == "clinical" and record.id.startswith(_STUDY):
+        if rules.view == "clinical" and record.id.startswith(_STUDY):
             attachments = _instances(index, store.paths(version.files))
         return Released(content.kind, shown, attachments)
 
@@ -113,13 +116,16 @@ class StoreSource:
 def _disclosed(version: Version | None, content: Content | None) -> Disclosure | None:
     """The whole de-identified record, if its content still gives the released root."""
     twin = None if version is None else version.deidentified
-    made = None if twin is None or content is None else deidentify(content, twin.year)
-    if twin is None or made is None:
+    if twin is None or content is None:
+        return None
+    rules = rules_of("deidentified", twin.rules_version)
+    made = deidentify(content, twin.year, rules)
+    if made is None:
         return None
     commitment = commit_record(made.fields, made.dependencies, twin.secret)
     if commitment.root != twin.root:
         return None
-    return disclose(commitment, lambda _: True, "deidentified", VIEW_VERSIONS["deidentified"])
+    return disclose(commitment, lambda _: True, rules.view, rules.hash)
 
 
 def _instances(index: int, paths: Sequence[Path]) -> tuple[bytes, ...]:

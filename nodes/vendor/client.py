@@ -114,6 +114,7 @@ class VendorClient:
         if not isinstance(bundle, LogEntriesBundle) or len(bundle.items) != len(shown):
             raise AnswerUnreadable(self._http.base_url, "records come without their proofs")
         entries = self.session.check_log_entries(trusted, bundle, release_log(self._holder))
+        book = await self.session.view_rules("deidentified")
         records = []
         for number, (entry, item) in enumerate(zip(entries, shown, strict=True)):
             disclosure = Disclosure.decode(codec.binary(item, "disclosure", ANSWER_BYTES_MAX))
@@ -122,7 +123,7 @@ class VendorClient:
                     self._holder,
                     entry.index,
                     Hash32(entry.entry),
-                    released_record(entry.entry, disclosure),
+                    released_record(entry.entry, disclosure, book),
                     bundle.entry(number),
                     disclosure,
                 )

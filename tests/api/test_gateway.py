@@ -21,6 +21,7 @@ from nodes.client.transactions import ActionRefused
 from nodes.gateway.disclosure import Released
 from nodes.resident.client import NotBound, ResidentClient
 from nodes.vendor.client import PageRepeats, VendorClient
+from nodes.view_rules.files import newest_rules
 from tests.api.consortium import Consortium, consortium
 from tests.contracts.support import GENESIS, LATER, USERS, FixedSigner, patient
 
@@ -210,7 +211,7 @@ async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
         if lie == "other record":
             _, listed = await desk.session.patient_list(PATIENT)
             source = two.gateways["hospital-a"].source
-            other = await source.read(1, listed.rows[1].row, "clinical")
+            other = await source.read(1, listed.rows[1].row, newest_rules("clinical"))
             assert other is not None
             return other.encode()
         disclosure = released.disclosure
@@ -319,7 +320,7 @@ async def test_a_vendor_notices_a_changed_record_and_a_repeated_page(two: Consor
     client = await vendor(two)
     permission = await client.request_permission("HRESCH")
     source = two.gateways["hospital-a"].source
-    source.releases[1][1][b"/n"] = b"99"
+    source.releases[1][1][b"/valueInteger"] = b"99"
     with pytest.raises(PeerFault):
         _ = [item async for item in client.query(permission)]
     source.releases[1] = source.releases[0]

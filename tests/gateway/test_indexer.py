@@ -16,6 +16,7 @@ from nodes.gateway.records_db import RecordsDb
 from nodes.gateway.releases import Releases
 from nodes.gateway.sources import StoreSource
 from nodes.storage.memory import MemoryStorage
+from nodes.view_rules.files import newest_rules
 from tests.gateway.world import MEMBER, NATIONAL, Chain, Killed, observation, patient, write
 
 KEYS = IndexKeys(b"p" * 32, b"g" * 32, 1)
@@ -49,7 +50,13 @@ class Hospital:
 
     async def index(self, rows: int = 200) -> IndexSummary:
         indexer = Indexer(
-            self.db, [self.store], KEYS, self.outbox, year=2026, rows_per_transaction=rows
+            self.db,
+            [self.store],
+            KEYS,
+            self.outbox,
+            year=2026,
+            rules=newest_rules("deidentified"),
+            rows_per_transaction=rows,
         )
         return await indexer.run()
 
@@ -185,7 +192,7 @@ async def test_a_moved_file_is_followed(hospital: Hospital) -> None:
     (hospital.root / "0.json").rename(hospital.root / "9.json")
     assert (await hospital.index()).unchanged == 16
     row = hospital.chain.rows()[0]
-    assert await hospital.source.read(0, row, "clinical") is not None
+    assert await hospital.source.read(0, row, newest_rules("clinical")) is not None
 
 
 async def test_a_removed_record_is_counted_as_missing(hospital: Hospital) -> None:
@@ -199,18 +206,18 @@ async def test_LIGHT_1_a_value_changed_on_disk_is_noticed_and_nothing_is_shown(
 ) -> None:
     await hospital.index()
     row = next(r for r in hospital.chain.rows() if r.root == _root(hospital, "Observation/o1"))
-    released = await hospital.source.read(1, row, "clinical")
+    released = await hospital.source.read(1, row, newest_rules("clinical"))
     assert released is not None
     values = verify_disclosure(released.disclosure, row.root)
     assert values[b"/valueQuantity/value"] == b"1.50"
     path = hospital.root / "0.json"
     path.write_text(path.read_text().replace("1.50", "1.5", 3))
     with pytest.raises(RecordAltered) as caught:
-        await hospital.source.read(1, row, "clinical")
+        await hospital.source.read(1, row, newest_rules("clinical"))
     assert "1.5" not in str(caught.value)
     path.unlink()
     with pytest.raises(RecordAltered):
-        await hospital.source.read(1, row, "clinical")
+        await hospital.source.read(1, row, newest_rules("clinical"))
 
 
 async def test_PRIV_2_releases_are_made_verified_and_paged(hospital: Hospital) -> None:

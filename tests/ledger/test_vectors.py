@@ -153,7 +153,7 @@ def test_LIGHT_1_a_client_with_the_recorded_bytes_alone_verifies_them() -> None:
     assert [row.status for row in rows] == ["superseded", "entered-in-error", None, None]
     released = verify_log_entry_bundle(trusted, entry, entry.state.key, now, 60_000)
     assert released.entry.hex() == recorded("commitment.json")["root"]
-    report = verify_saved_proof(genesis, bytes.fromhex(vectors["saved proof"]), now)
+    report = verify_saved_proof(genesis, bytes.fromhex(vectors["saved proof"]), now, {})
     assert report.patient_list is not None
     assert report.patient_list.rows == rows
 

@@ -316,7 +316,9 @@ def _record() -> tuple[Vectors, bytes]:
     commitment = commit_record(record_fields, pairs, secret)
 
     def disclosed(view: str, hidden: bytes) -> bytes:
-        return disclose(commitment, lambda path: path != hidden, view, 1).encode()
+        return disclose(
+            commitment, lambda path: path != hidden, view, fixed.VIEW_RULES[view].hash
+        ).encode()
 
     vectors: Vectors = {
         "secret": secret.hex(),
@@ -355,7 +357,7 @@ def light_vectors() -> Vectors:
         "log-entries": chain.entries_bundle(certified, release_log(kit.HOLDER), 0, 4, 9),
         "membership-change": changes[0],
     }
-    saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST)
+    saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST, None)
     return {
         "genesis": chain.genesis.encode().hex(),
         "patient": kit.PATIENT.hex(),
