@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from ledger.commitment import Field
 from ledger.light.view_rules import BAND, DICOM, YEAR, ViewRules
 from nodes.gateway.fhir import dependencies
+from nodes.gateway.pixel_risk import pixel_risk
 from nodes.gateway.records import Content
 
 AGE_BAND_FROM = 90
 
 _UNITS_OF_YEARS = (b'"a"', b'"yr"', b'"year"', b'"years"')
 _STUDY = "study/"
+_FRAME = b"frame/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,18 @@ def _is_old_age(path: bytes, value: bytes, fields: dict[bytes, bytes]) -> bool:
 
 
 def _numbered(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Fields of a study, each instance under its number in the order of the UIDs."""
-    numbers: dict[bytes, int] = {}
-    result = {}
+    """Fields of a study, each instance under its number in the order of the UIDs.
+
+    Without the frames of images whose pixels may show a person.
+    """
+    instances: dict[bytes, dict[bytes, bytes]] = {}
     for path in sorted(fields):
         _, instance, attribute = path.split(b"/", 2)
-        number = numbers.setdefault(instance, len(numbers) + 1)
-        result[b"/instance/%d/%s" % (number, attribute)] = fields[path]
+        instances.setdefault(instance, {})[attribute] = fields[path]
+    result = {}
+    for number, attributes in enumerate(instances.values(), 1):
+        refused = pixel_risk(attributes) is not None
+        for attribute, value in attributes.items():
+            if not (refused and attribute.startswith(_FRAME)):
+                result[b"/instance/%d/%s" % (number, attribute)] = value
     return result
