@@ -98,6 +98,12 @@ class RecordSource(Protocol):
     async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
         """De-identified records from place ``cursor`` of the release log on."""
 
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        """The de-identified DICOM files of one released study; None where it has none.
+
+        Raises RecordAltered, or another PeerFault that says why the images are refused.
+        """
+
 
 class Submits(Protocol):
     """The gateway's own key on chain."""
@@ -201,6 +207,22 @@ class DisclosureDesk:
         body = codec.encode([page.next_cursor, proof, items])
         digest = hash_tagged(Tag.API_BODY, body)
         await self._execute("disclose_release", [permission, len(items), digest])
+        return body
+
+    async def deidentified_images(self, caller: Caller, permission: Hash32, index: int) -> bytes:
+        """[DICOM file, ...] of one released study, recorded as a page of one."""
+        allowed = await self._permission(permission, caller.key_id, None)
+        if allowed.holder != self.member or allowed.view != "deidentified":
+            raise not_available()
+        try:
+            files = await self.source.released_images(index)
+        except PeerFault as refused:
+            raise Problem(422, "release/images-refused", str(refused)) from None
+        if files is None:
+            raise not_available()
+        body = codec.encode(files)
+        digest = hash_tagged(Tag.API_BODY, body)
+        await self._execute("disclose_release", [permission, 1, digest])
         return body
 
     async def _permission(

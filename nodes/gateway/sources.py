@@ -91,6 +91,29 @@ class StoreSource:
                 self._trace.emit("record_altered", release=index)
         return ReleasedPage(tuple(page), following)
 
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        """De-identified files of a released study; raises PixelsAtRisk or RecordAltered."""
+        return await asyncio.to_thread(self._released_images, index)
+
+    def _released_images(self, index: int) -> tuple[bytes, ...] | None:
+        from nodes.gateway.dicom_release import deidentified_files
+
+        place, record = next(self._db.released(index), (index, None))
+        if record is None or place != index or not record.id.startswith(_STUDY):
+            return None
+        version = record.current
+        if version is None or version.deidentified is None:
+            return None
+        disclosure = self._deidentified([record]).get(record.id)
+        store = self._stores.get(version.store)
+        if disclosure is None or store is None:
+            raise RecordAltered(index, "its content in the store is not what was released")
+        paths = store.paths(version.files)
+        if not _fit_one_answer(paths):
+            raise RecordAltered(index, "its images are more than one answer holds")
+        fields = {path: value for path, value, _ in disclosure.shown}
+        return deidentified_files(paths, fields, version.deidentified.secret)
+
     def _deidentified(self, records: Sequence[Record]) -> dict[str, Disclosure]:
         """What a vendor is shown, by record id; without those that were changed.
 
@@ -130,10 +153,11 @@ def _disclosed(version: Version | None, content: Content | None) -> Disclosure |
 
 def _instances(index: int, paths: Sequence[Path]) -> tuple[bytes, ...]:
     """The DICOM files of a study; none of them where together they exceed one answer."""
-    total = sum(path.stat().st_size for path in paths)
-    if total > ANSWER_BYTES_MAX // 2:
-        return ()
-    return tuple(path.read_bytes() for path in paths)
+    return tuple(path.read_bytes() for path in paths) if _fit_one_answer(paths) else ()
+
+
+def _fit_one_answer(paths: Sequence[Path]) -> bool:
+    return sum(path.stat().st_size for path in paths) <= ANSWER_BYTES_MAX // 2
 
 
 def verify_attachments(record: VerifiedRecord, attachments: Sequence[bytes]) -> None:

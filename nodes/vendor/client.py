@@ -24,6 +24,8 @@ from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 
 PAGE_RECORDS = 50
+IMAGES_MAX = 4_096
+"""DICOM files of one study."""
 
 
 @dataclass(eq=False)
@@ -87,6 +89,17 @@ class VendorClient:
                     raise PageRepeats(self._holder, record.index)
                 last = record.index
                 yield record
+
+    async def images(self, permission: Hash32, index: int) -> tuple[bytes, ...]:
+        """De-identified DICOM files of a released study, not yet verified against its record.
+
+        Raises RequestRefused, with the reason where their pixels may show a person.
+        """
+        target = f"/v1/deidentified/{index}/images?permission={permission.hex()}"
+        data = await self._http.get(target)
+        what = "de-identified images"
+        files = codec.array_up_to(codec.decode(data, ANSWER_BYTES_MAX, what), IMAGES_MAX, what)
+        return tuple(codec.binary(item, what, ANSWER_BYTES_MAX) for item in files)
 
     async def _page(
         self, permission: Hash32, kind: str, code: str, cursor: int, limit: int

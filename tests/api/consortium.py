@@ -22,6 +22,7 @@ from nodes.client.http import HttpClient, RequestIdentity, RequestRefused
 from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 from nodes.gateway.auth import RequestAuthenticator
+from nodes.gateway.dicom_release import PixelsAtRisk
 from nodes.gateway.disclosure import (
     DisclosureDesk,
     RecordAltered,
@@ -74,6 +75,11 @@ class MemorySource:
             raise RecordAltered(index, "its content is not what was registered")
         shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
         return Released(kind, shown, (b"pixels",))
+
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        if index == 1:
+            raise PixelsAtRisk(1, "a name is burned in")
+        return (b"image",) if index == 0 else None
 
     async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
         chosen = []

@@ -6,7 +6,9 @@ import pytest
 
 from ledger.commitment import verify_disclosure
 from ledger.crypto.sealing import Metadata, patient_key, row_key, unseal
+from ledger.errors import PeerFault
 from nodes.gateway import indexer
+from nodes.gateway.dicom_release import PixelsAtRisk, verify_deidentified_files
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.disclosure import RecordAltered
 from nodes.gateway.indexer import Indexer, IndexKeys, IndexSummary, padded
@@ -17,6 +19,7 @@ from nodes.gateway.releases import Releases
 from nodes.gateway.sources import StoreSource
 from nodes.storage.memory import MemoryStorage
 from nodes.view_rules.files import newest_rules
+from tests.gateway.test_dicom import changed
 from tests.gateway.world import MEMBER, NATIONAL, Chain, Killed, observation, patient, write
 
 KEYS = IndexKeys(b"p" * 32, b"g" * 32, 1)
@@ -238,6 +241,40 @@ async def test_PRIV_2_releases_are_made_verified_and_paged(hospital: Hospital) -
         assert values[b"/effectiveDateTime~year"] == b'"2019"'
         text = b" ".join(values.values())
         assert not any(word in text for word in (b"Zhang", b"139", b"Li", b"Patient/", b"o1"))
+
+
+async def test_released_images_are_those_of_the_released_record(tmp_path: Path) -> None:
+    sick = {"StudyInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.1", "PatientID": "P2"}
+    files = [
+        changed("CT_small.dcm", tmp_path / "a.dcm"),
+        changed("CT_small.dcm", tmp_path / "b.dcm", BurnedInAnnotation="YES", **sick),
+    ]
+    hospital = Hospital(tmp_path)
+    await hospital.index()
+    assert (await Releases(hospital.db, hospital.outbox, 2).run()).released == 2
+    page = await hospital.source.released("", "CT", 0, 9)
+    refused = 0
+    for index, disclosure in page.records:
+        fields = {path: value for path, value, _ in disclosure.shown}
+        try:
+            (data,) = await hospital.source.released_images(index) or ()
+        except PixelsAtRisk:
+            refused += 1
+            continue
+        (tmp_path.parent / "released.dcm").write_bytes(data)
+        del fields[b"@dependencies"]
+        rules = newest_rules("deidentified")
+        verify_deidentified_files(fields, [tmp_path.parent / "released.dcm"], rules)
+    assert (len(page.records), refused) == (2, 1)
+    assert await hospital.source.released_images(2) is None
+    changed("CT_small.dcm", files[0], SliceThickness="9")
+    outcomes = []
+    for index in range(2):
+        try:
+            await hospital.source.released_images(index)
+        except PeerFault as error:
+            outcomes.append(type(error))
+    assert sorted(outcomes, key=str) == sorted([PixelsAtRisk, RecordAltered], key=str)
 
 
 async def test_PRIV_2_a_release_killed_before_its_receipt_is_not_repeated(
