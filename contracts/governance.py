@@ -1,4 +1,4 @@
-"""Governance: who belongs to the network, and who votes. One change of votes in a block (M2).
+"""Governance: who belongs, who votes, what views show. One change of votes in a block (M2).
 
 A proposal is carried as soon as a quorum of the hospitals that vote has approved it. A hospital
 renews its own consensus key alone: its vote stays one vote, and it must be able to come back
@@ -9,16 +9,22 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from contracts.actions import ActionContract
-from contracts.lookup import find_hospitals, find_member, find_proposal, find_user
+from contracts.lookup import (
+    find_hospitals,
+    find_member,
+    find_proposal,
+    find_user,
+    find_view_hashes,
+)
 from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.execution import current_voters
-from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX
+from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX, VIEW_VERSIONS_MAX
 from ledger.primitives import Hash32, MemberId, Signature, TimestampMs
-from ledger.types.entries import member_key, user_key
+from ledger.types.entries import encode_view_hashes, member_key, user_key, view_key
 from ledger.types.genesis import Member, UserKey
 from ledger.types.governance import (
     HOSPITALS_KEY,
@@ -27,6 +33,7 @@ from ledger.types.governance import (
     Change,
     GiveVote,
     Proposal,
+    SetViewRules,
     TakeVote,
     change_from_value,
     encode_hospitals,
@@ -163,6 +170,7 @@ def _check(change: Change, state: StateView) -> None:
     ``no-administrator``.
     GiveVote: ``unknown-hospital``, ``votes-already``, ``too-many-validators``.
     TakeVote: ``does-not-vote``, ``last-validator``.
+    SetViewRules: ``rules-exist``, ``too-many-versions``.
     """
     membership = current_voters(state).membership
     match change:
@@ -194,6 +202,13 @@ def _check(change: Change, state: StateView) -> None:
                 raise Refused("governance/does-not-vote")
             if membership.n == 1:
                 raise Refused("governance/last-validator")
+        case SetViewRules(view=view, rules=rules):
+            known = find_view_hashes(state, view)
+            if rules in known:
+                # The version is the place in the list: a hash that comes back would have two.
+                raise Refused("governance/rules-exist")
+            if len(known) >= VIEW_VERSIONS_MAX:
+                raise Refused("governance/too-many-versions")
 
 
 def _is_foreign(user: UserKey, member: Member) -> bool:
@@ -216,6 +231,8 @@ def _carry(change: Change, context: CallContext, state: StateView) -> None:
             _vote_next([*current, Validator(name, key)], context, state)
         case TakeVote(member=name):
             _vote_next([v for v in current if v.member != name], context, state)
+        case SetViewRules(view=view, rules=rules):
+            state.put(view_key(view), encode_view_hashes((*find_view_hashes(state, view), rules)))
 
 
 def _put_member(member: Member, state: StateView) -> None:

@@ -16,10 +16,12 @@ from ledger.types.entries import (
     Permission,
     Row,
     decode_patient_entry,
+    decode_view_hashes,
     member_key,
     patient_log,
     permission_key,
     user_key,
+    view_key,
 )
 from ledger.types.genesis import Member, Parameters, UserKey
 from ledger.types.governance import HOSPITALS_KEY, Proposal, decode_hospitals, proposal_key
@@ -110,6 +112,12 @@ def find_share(state: StateView, share: Hash32) -> Share | None:
     """The share of that id, whether or not it can be opened."""
     data = state.get(share_key(share))
     return None if data is None else Share.decode(data)
+
+
+def find_view_hashes(state: StateView, view: str) -> tuple[Hash32, ...]:
+    """Hashes of the rule files of a view, oldest first."""
+    data = state.get(view_key(view))
+    return () if data is None else decode_view_hashes(data)
 
 
 def find_row(state: StateView, patient: PatientKey, index: int) -> Row | None:

@@ -14,7 +14,14 @@ from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.limits import RESIDENT_KEY_MS_MAX, RESIDENT_KEYS_MAX
 from ledger.primitives import Height, KeyId, Nonce, PatientKey, Signature, TimestampMs
-from ledger.types.entries import PARAMETERS_KEY, group_key, member_key, user_key
+from ledger.types.entries import (
+    PARAMETERS_KEY,
+    encode_view_hashes,
+    group_key,
+    member_key,
+    user_key,
+    view_key,
+)
 from ledger.types.genesis import Genesis, UserKey
 from ledger.types.governance import HOSPITALS_KEY, encode_hospitals
 from ledger.types.membership import VOTERS_KEY, Voters
@@ -156,7 +163,7 @@ def _end_key(key_id: KeyId, context: CallContext, state: StateView) -> None:
 
 
 def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
-    """State keys and values at height 0: members, keys, parameters, group key of epoch 1."""
+    """State keys and values at height 0: members, keys, parameters, group key of epoch 1, views."""
     hospitals = tuple(m.id for m in genesis.members if m.kind == "hospital")
     validators = [validator_key(v.member, v.public_key) for v in genesis.membership.validators]
     wraps = [(member, wrapped) for member, wrapped in genesis.wrapped_group_keys]
@@ -173,6 +180,7 @@ def genesis_values(genesis: Genesis) -> Sequence[tuple[bytes, bytes]]:
         (VOTERS_KEY, Voters(Height(1), genesis.membership, None).encoded),
         (PARAMETERS_KEY, codec.encode(parameters_value(genesis.parameters))),
         (group_key(1), codec.encode(wraps)),
+        *((view_key(view), encode_view_hashes((digest,))) for view, digest in genesis.view_rules),
     ]
 
 

@@ -39,7 +39,7 @@ _WHAT = "disclosure"
 _FIELD_BYTES_EXTRA = 34
 """At most so many bytes does a field take in a disclosure beside its path and its value: salt
 and codec headers when shown; a hidden one takes 34 in all."""
-_HEAD_BYTES = 64
+_HEAD_BYTES = 96
 _FIELD_PREFIX = prefix(Tag.FIELD) + SALT_BYTES.to_bytes(4, "big")
 
 
@@ -53,12 +53,11 @@ class BadRecord(CallerBug):
 
 @dataclass(eq=False)
 class SplitDependency(CallerBug):
-    """A view shows a field without one that must be shown with it; correct the view."""
+    """A view shows a field without one that must be shown with it; correct the view's rules."""
 
     view: str
-    version: int
     split: int
-    template = "view {view} version {version}: {split} fields are shown without one they depend on"
+    template = "view {view}: {split} fields are shown without one they depend on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +101,12 @@ def commit_record(
     if len(fields) > COMMITMENT_FIELDS_MAX:
         raise TooLarge("fields of a record", len(fields), COMMITMENT_FIELDS_MAX)
     salted = sorted([(item.path, item.value, _salt(secret, item.path)) for item in fields])
-    leaves = {path: _leaf(path, value, salt) for path, value, salt in salted}
+    leaves = {path: field_leaf(path, value, salt) for path, value, salt in salted}
     _check_paths(salted, leaves)
     pairs = _dependency_leaves(dependencies, leaves)
     listed = codec.encode(pairs)
     own = (DEPENDENCIES_PATH, listed, _salt(secret, DEPENDENCIES_PATH))
-    leaves[DEPENDENCIES_PATH] = _leaf(*own)
+    leaves[DEPENDENCIES_PATH] = field_leaf(*own)
     salted.append(own)
     salted.sort()
     _check_size(salted)
@@ -152,7 +151,7 @@ def _salt(secret: bytes, path: bytes) -> bytes:
     return hmac.digest(secret, path, "sha256")[:SALT_BYTES]
 
 
-def _leaf(path: bytes, value: bytes, salt: bytes) -> bytes:
+def field_leaf(path: bytes, value: bytes, salt: bytes) -> bytes:
     """H("field", salt, path, value)."""
     sizes = len(path).to_bytes(4, "big"), len(value).to_bytes(4, "big")
     return sha256(_FIELD_PREFIX + salt + sizes[0] + path + sizes[1] + value).digest()
@@ -167,33 +166,35 @@ def _root(leaves: Sequence[bytes]) -> Hash32:
 class Disclosure:
     """Some fields of a record, and the leaves of all others.
 
-    The root does not cover ``view`` and ``view_version``: they are what the discloser says.
+    The root does not cover ``view`` and ``rules``: they are what the discloser says, and
+    ``ledger.light.records`` checks them against the chain and against what is shown.
     """
 
     view: str
     """One of entries.VIEWS."""
-    view_version: int
+    rules: Hash32
+    """Hash of the rule file that says what the view shows."""
     shown: tuple[Shown, ...] = field(repr=False)
     """Sorted by path; ``@dependencies`` is always among them."""
     hidden: tuple[Hash32, ...] = field(repr=False)
     """Sorted."""
 
     def encode(self) -> bytes:
-        """[view, view version, [[path, value, salt], ...], [hidden leaf, ...]]."""
-        return codec.encode([self.view, self.view_version, self.shown, self.hidden])
+        """[view, hash of its rules, [[path, value, salt], ...], [hidden leaf, ...]]."""
+        return codec.encode([self.view, self.rules, self.shown, self.hidden])
 
     @staticmethod
     def decode(data: bytes) -> "Disclosure":
         """Raises NotCanonical or TooLarge; ``verify_disclosure`` does the rest."""
         value = codec.decode(data, DISCLOSURE_BYTES_MAX, _WHAT)
-        view, version, shown, hidden = codec.array(value, 4, _WHAT)
+        view, rules, shown, hidden = codec.array(value, 4, _WHAT)
         name = codec.text(view, "disclosure's view", 16)
         if name not in VIEWS:
             raise NotCanonical("disclosure's view", f"it is none of {', '.join(VIEWS)}")
         leaves_max = COMMITMENT_FIELDS_MAX + 1
         return Disclosure(
             name,
-            codec.uint(version, "disclosure's view version"),
+            Hash32(_exact(rules, "disclosure's rules", Hash32.SIZE)),
             tuple([_shown(item) for item in codec.array_up_to(shown, leaves_max, _WHAT)]),
             tuple([_hidden(item) for item in codec.array_up_to(hidden, leaves_max, _WHAT)]),
         )
@@ -220,7 +221,7 @@ def _exact(value: codec.Value, what: str, size: int) -> bytes:
 
 
 def disclose(
-    commitment: RecordCommitment, shown_paths: Callable[[bytes], bool], view: str, version: int
+    commitment: RecordCommitment, shown_paths: Callable[[bytes], bool], view: str, rules: Hash32
 ) -> Disclosure:
     """Shows the fields whose path ``shown_paths`` accepts, and ``@dependencies``.
 
@@ -238,8 +239,8 @@ def disclose(
             hidden.append(Hash32(leaf))
     split = _split(commitment.dependencies, visible)
     if split:
-        raise SplitDependency(view, version, split)
-    return Disclosure(view, version, tuple(shown), tuple(sorted(hidden)))
+        raise SplitDependency(view, split)
+    return Disclosure(view, rules, tuple(shown), tuple(sorted(hidden)))
 
 
 def verify_disclosure(disclosure: Disclosure, root: Hash32) -> dict[bytes, bytes]:
@@ -258,7 +259,7 @@ def verify_disclosure(disclosure: Disclosure, root: Hash32) -> dict[bytes, bytes
         raise ProofInvalid(_WHAT, "the fields are not sorted by path, or one occurs twice")
     if not _ascending(hidden) or any(len(leaf) != 32 for leaf in hidden):
         raise ProofInvalid(_WHAT, "the hidden leaves are not sorted, or one occurs twice")
-    visible = {_leaf(*item) for item in shown}
+    visible = {field_leaf(*item) for item in shown}
     leaves = sorted([*visible, *hidden])
     if not _ascending(leaves):
         raise ProofInvalid(_WHAT, "a leaf is both shown and hidden")

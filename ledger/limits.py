@@ -1,6 +1,6 @@
 """Every bound of the protocol, with its unit in its name; relations are checked at import."""
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Version of the wire formats; a change of any vector raises it."""
 EXECUTION_VERSION = 3
 """Version of the state transition; part of every header (D3)."""
@@ -36,6 +36,8 @@ SNAPSHOTS_KEPT = 2
 """The newest ones: who fetches one has until the second next to finish."""
 SNAPSHOT_HEIGHTS_MIN = 1_000
 """An empty node fetches a snapshot of at least this height; below it executes the blocks."""
+VIEW_VERSIONS_MAX = 256
+"""Versions that the rules of one view may ever have."""
 PERMISSION_HEIGHTS = 1_000
 """How long a committed permission to read stays usable."""
 RESIDENT_KEYS_MAX = 4

@@ -23,6 +23,7 @@ from ledger.crypto.sealing import wrap_context, wrap_group_key
 from ledger.errors import WorldFault
 from ledger.limits import VALIDATORS_MAX
 from ledger.primitives import MemberId, TimestampMs
+from ledger.types.entries import VIEWS
 from ledger.types.genesis import Endpoints, Genesis, Parameters, UserKey
 from ledger.types.genesis import Member as GenesisMember
 from ledger.types.governance import Admit
@@ -43,6 +44,7 @@ from nodes.transport.pki import (
     make_authority,
     now_utc,
 )
+from nodes.view_rules.files import newest_rules
 
 HOSPITAL_ROLES = ("administrator", "gateway", "registrar", "treating")
 VENDOR_ROLES = ("vendor-service",)
@@ -244,6 +246,7 @@ class _Builder:
             tuple(sorted(self._members, key=lambda member: member.id)),
             tuple(sorted(self._users, key=lambda user: user.public_key.key_id)),
             tuple(sorted(self._wraps)),
+            tuple((view, newest_rules(view).hash) for view in VIEWS),
         )
         # Decoding checks what a node will check when it reads the file.
         encoded = genesis.encode()

@@ -30,6 +30,7 @@ class Tag(StrEnum):
     SHARE_LINK = "share-link"
     SHARE_PASSCODE = "share-passcode"
     SHARE_CONTENT = "share-content"
+    VIEW_RULES = "view-rules"
     # What is signed. Each kind has a tag of its own, so that no vote can serve as another.
     SIGN_TRANSACTION = "sign-transaction"
     SIGN_PRE_PREPARE = "sign-pre-prepare"

@@ -4,13 +4,13 @@ A saved proof is not bounded in age: it shows what the chain held at its header,
 says when that was (LIGHT-3).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from ledger import codec
 from ledger.codec import Value
-from ledger.commitment import Disclosure
-from ledger.crypto.hashing import Tag, hash_tagged
+from ledger.commitment import Disclosure, field_leaf
 from ledger.errors import NotCanonical, PeerFault
 from ledger.light.bundles import (
     BUNDLE_BYTES_MAX,
@@ -27,13 +27,16 @@ from ledger.light.bundles import (
 from ledger.light.records import (
     ListedRow,
     PatientList,
+    RuleBook,
     VerifiedRecord,
     list_of,
     released_record,
+    rule_book,
     verify_record,
 )
 from ledger.light.trust import (
     HEADER_AHEAD_MAX_MS,
+    TrustedChain,
     WrongChain,
     check_age,
     follow,
@@ -48,11 +51,12 @@ from ledger.light.verify import (
     log_under,
     state_under,
 )
+from ledger.light.view_rules import ViewRules
 from ledger.limits import DISCLOSURE_BYTES_MAX
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import U64_MAX, Hash32, PatientKey
 from ledger.types.block import Header
-from ledger.types.entries import Disclosed
+from ledger.types.entries import Disclosed, view_key
 
 SAVED_PROOF_BYTES_MAX = BUNDLE_BYTES_MAX + CHANGES_BYTES_MAX + DISCLOSURE_BYTES_MAX
 
@@ -82,9 +86,14 @@ class SavedProof:
     """Fields of one record in the bundle: of a row in a complete list, or of a released root."""
     key: bytes
     """State key that the bundle is about."""
+    rules: StateBundle | None
+    """The hashes of the view's rules, with a disclosure; of the same memberships."""
 
     def encode(self) -> bytes:
-        """["saved-proof", chain id, [membership-change, ...], bundle, disclosure or nil, key]."""
+        """["saved-proof", chain id, [change, ...], bundle, disclosure or nil, key, rules or nil].
+
+        Rules are the bytes of a state bundle.
+        """
         return codec.encode(
             [
                 "saved-proof",
@@ -93,6 +102,7 @@ class SavedProof:
                 self.bundle.encode(),
                 None if self.disclosure is None else self.disclosure.encode(),
                 self.key,
+                None if self.rules is None else self.rules.encode(),
             ]
         )
 
@@ -100,7 +110,7 @@ class SavedProof:
     def decode(data: bytes) -> "SavedProof":
         """Raises NotCanonical, TooLarge or OutOfRange; nothing is verified here."""
         value = codec.decode(data, SAVED_PROOF_BYTES_MAX, "saved proof")
-        fields = codec.array(value, 6, "saved proof")
+        fields = codec.array(value, 7, "saved proof")
         if fields[0] != "saved-proof":
             raise NotCanonical("saved proof", "another kind of file")
         bundle = decode_bundle(codec.binary(fields[3], "saved bundle", BUNDLE_BYTES_MAX))
@@ -112,6 +122,7 @@ class SavedProof:
             bundle,
             _disclosure(fields[4]),
             codec.binary(fields[5], "saved key", STATE_KEY_BYTES_MAX),
+            _rules_bundle(fields[6]),
         )
 
 
@@ -135,8 +146,15 @@ class SavedProofReport:
     """The disclosed fields, where there is a disclosure."""
 
 
-def verify_saved_proof(genesis_bytes: bytes, data: bytes, now_ms: int | None) -> SavedProofReport:
+def verify_saved_proof(
+    genesis_bytes: bytes,
+    data: bytes,
+    now_ms: int | None,
+    known_rules: Mapping[Hash32, ViewRules],
+) -> SavedProofReport:
     """Verifies everything in a saved proof, from the genesis document alone (LIGHT-1).
+
+    ``known_rules`` are rule files of views, by their hashes.
 
     Checks, in this order: form; chain id (WrongChain); membership changes and header (what
     ``follow`` and ``verify_header`` raise); that the header is not of the future
@@ -147,49 +165,67 @@ def verify_saved_proof(genesis_bytes: bytes, data: bytes, now_ms: int | None) ->
     trusted = trust_genesis(genesis_bytes, None)
     if saved.chain_id != trusted.chain_id:
         raise WrongChain("saved proof", saved.chain_id, trusted.chain_id)
-    certified = _state_of(saved.bundle).certified
-    header = verify_header(follow(trusted, saved.changes), certified)
+    voters = follow(trusted, saved.changes)
+    header = verify_header(voters, _state_of(saved.bundle).certified)
     age = None if now_ms is None else check_age(header, now_ms, U64_MAX, HEADER_AHEAD_MAX_MS)
+    book = _book(saved, voters, known_rules)
     if isinstance(saved.bundle, LogBundle):
-        return _log_report(saved, log_under(header, saved.bundle, saved.key), age)
+        return _log_report(saved, log_under(header, saved.bundle, saved.key), age, book)
     if isinstance(saved.bundle, LogEntryBundle):
-        return _entry_report(saved, log_entry_under(header, saved.bundle, saved.key), age)
+        return _entry_report(saved, log_entry_under(header, saved.bundle, saved.key), age, book)
     value = state_under(header, saved.bundle, saved.key)
     if saved.disclosure is not None:
         raise DisclosureUnplaced("a state value has no record that could be disclosed")
     return SavedProofReport(saved.key, header, age, value, None, None, None, None)
 
 
-def _log_report(saved: SavedProof, log: VerifiedLog, age: int | None) -> SavedProofReport:
+def _book(
+    saved: SavedProof, voters: TrustedChain, known_rules: Mapping[Hash32, ViewRules]
+) -> RuleBook | None:
+    """The rules of the disclosure's view, as the chain holds them; None without a disclosure."""
+    if saved.disclosure is None or saved.rules is None:
+        if saved.disclosure is not None or saved.rules is not None:
+            raise DisclosureUnplaced("a disclosure and the rules of its view come together")
+        return None
+    view = saved.disclosure.view
+    header = verify_header(voters, saved.rules.certified)
+    return rule_book(view, state_under(header, saved.rules, view_key(view)).value, known_rules)
+
+
+def _log_report(
+    saved: SavedProof, log: VerifiedLog, age: int | None, book: RuleBook | None
+) -> SavedProofReport:
     key, listed, accesses, row, record = saved.key, None, None, None, None
     if key.startswith(_PATIENT):
         listed = list_of(log, PatientKey(key.removeprefix(_PATIENT)))
     elif key.startswith(_ACCESS):
         accesses = tuple(Disclosed.decode(entry) for entry in log.entries)
-    if saved.disclosure is not None:
-        row, record = _open_listed(listed, saved.disclosure)
+    if saved.disclosure is not None and book is not None:
+        row, record = _open_listed(listed, saved.disclosure, book)
     return SavedProofReport(key, log.header, age, log, listed, accesses, row, record)
 
 
 def _open_listed(
-    listed: PatientList | None, disclosure: Disclosure
+    listed: PatientList | None, disclosure: Disclosure, book: RuleBook
 ) -> tuple[ListedRow, VerifiedRecord]:
-    leaves = [hash_tagged(Tag.FIELD, salt, path, value) for path, value, salt in disclosure.shown]
+    leaves = [field_leaf(*item) for item in disclosure.shown]
     # Only finds the row, at the cost of one verification; ``verify_record`` decides.
     root = root_of([leaf_hash(leaf) for leaf in sorted([*leaves, *disclosure.hidden])])
     for row in listed.rows if listed else ():
         if row.row.root == root:
-            return row, verify_record(row, disclosure)
+            return row, verify_record(row, disclosure, book.of(disclosure.rules))
     raise DisclosureUnplaced("the disclosed record is of no row in a patient's list")
 
 
-def _entry_report(saved: SavedProof, entry: VerifiedEntry, age: int | None) -> SavedProofReport:
+def _entry_report(
+    saved: SavedProof, entry: VerifiedEntry, age: int | None, book: RuleBook | None
+) -> SavedProofReport:
     record = None
-    if saved.disclosure is not None:
+    if saved.disclosure is not None and book is not None:
         # A row alone says nothing of its status: its record needs the complete list.
         if not saved.key.startswith(_RELEASE):
             raise DisclosureUnplaced("one entry proves a record only in a log of releases")
-        record = released_record(entry.entry, saved.disclosure)
+        record = released_record(entry.entry, saved.disclosure, book)
     return SavedProofReport(saved.key, entry.header, age, entry, None, None, None, record)
 
 
@@ -201,3 +237,12 @@ def _disclosure(value: Value) -> Disclosure | None:
     if value is None:
         return None
     return Disclosure.decode(codec.binary(value, "saved disclosure", DISCLOSURE_BYTES_MAX))
+
+
+def _rules_bundle(value: Value) -> StateBundle | None:
+    if value is None:
+        return None
+    bundle = decode_bundle(codec.binary(value, "saved rules", BUNDLE_BYTES_MAX))
+    if not isinstance(bundle, StateBundle):
+        raise NotCanonical("saved proof", "its rules are no state value")
+    return bundle

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from ledger import codec
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.errors import NotCanonical, PeerFault
-from ledger.limits import ROWS_PER_TRANSACTION_MAX, SEALED_BYTES_MAX
+from ledger.limits import ROWS_PER_TRANSACTION_MAX, SEALED_BYTES_MAX, VIEW_VERSIONS_MAX
 from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey, TimestampMs
 
 ENTRY_BYTES_MAX = SEALED_BYTES_MAX + 512
@@ -71,6 +71,25 @@ def group_key(epoch: int) -> bytes:
 
 
 PARAMETERS_KEY = b"parameters"
+
+
+def view_key(view: str) -> bytes:
+    """State key of the hashes of a view's rule files: ``encode_view_hashes``."""
+    return b"view/" + view.encode()
+
+
+def encode_view_hashes(hashes: tuple[Hash32, ...]) -> bytes:
+    """[hash of version 1, of version 2, ...]; the last is in force, none is ever taken away."""
+    return codec.encode(hashes)
+
+
+def decode_view_hashes(data: bytes) -> tuple[Hash32, ...]:
+    """Raises NotCanonical, TooLarge or OutOfRange."""
+    what = "view hashes"
+    items = codec.array_up_to(
+        codec.decode(data, 64 * VIEW_VERSIONS_MAX, what), VIEW_VERSIONS_MAX, what
+    )
+    return tuple(Hash32(codec.binary(item, what, Hash32.SIZE)) for item in items)
 
 
 @dataclass(frozen=True, slots=True)

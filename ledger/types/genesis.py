@@ -10,6 +10,7 @@ from ledger.crypto.keys import PUBLIC_KEY_BYTES_MAX, PublicKey
 from ledger.errors import NotCanonical
 from ledger.limits import MEMBERS_MAX, PROTOCOL_VERSION, USERS_IN_GENESIS_MAX
 from ledger.primitives import Hash32, MemberId, PatientKey, TimestampMs
+from ledger.types.entries import VIEWS
 from ledger.types.membership import Membership, Validator, checked_membership
 
 GENESIS_BYTES_MAX = 16 * 1024 * 1024
@@ -176,9 +177,14 @@ class Genesis:
     """Sorted by key id."""
     wrapped_group_keys: tuple[tuple[MemberId, bytes], ...]
     """The group key of epoch 1, wrapped to each hospital's sealing key; sorted by member."""
+    view_rules: tuple[tuple[str, Hash32], ...]
+    """Hash of the rule file of each of VIEWS, in their order."""
 
     def encode(self) -> bytes:
-        """[version, network, time, [k, rotation, interval, timeout], members, users, wraps]."""
+        """[version, network, time, [k, rotation, interval, timeout], members, users, wraps, rules].
+
+        Rules are [[view, hash], ...].
+        """
         p = self.parameters
         return codec.encode(
             [
@@ -194,13 +200,14 @@ class Genesis:
                 [member.to_value() for member in self.members],
                 [user.to_value() for user in self.users],
                 [[member, wrapped] for member, wrapped in self.wrapped_group_keys],
+                [[view, digest] for view, digest in self.view_rules],
             ]
         )
 
     @staticmethod
     def decode(data: bytes) -> "Genesis":
         """Raises NotCanonical, TooLarge or OutOfRange."""
-        fields = codec.array(codec.decode(data, GENESIS_BYTES_MAX, "genesis"), 7, "genesis")
+        fields = codec.array(codec.decode(data, GENESIS_BYTES_MAX, "genesis"), 8, "genesis")
         if fields[0] != PROTOCOL_VERSION:
             raise NotCanonical("genesis", f"version {fields[0]!r} is not {PROTOCOL_VERSION}")
         numbers = codec.array(fields[3], 4, "genesis parameters")
@@ -210,6 +217,7 @@ class Genesis:
         members = codec.array_up_to(fields[4], MEMBERS_MAX, "genesis members")
         users = codec.array_up_to(fields[5], USERS_IN_GENESIS_MAX, "genesis users")
         wraps = codec.array_up_to(fields[6], MEMBERS_MAX, "genesis wrapped keys")
+        rules = codec.array(fields[7], len(VIEWS), "genesis view rules")
         genesis = Genesis(
             codec.text(fields[1], "genesis network", _NAME_MAX),
             TimestampMs(codec.uint(fields[2], "genesis time")),
@@ -217,6 +225,7 @@ class Genesis:
             tuple(Member.from_value(member) for member in members),
             tuple(UserKey.from_value(user) for user in users),
             tuple(_wrap(wrap) for wrap in wraps),
+            tuple(_view_rules(item) for item in rules),
         )
         genesis._check_order()
         return genesis
@@ -236,6 +245,8 @@ class Genesis:
         wrapped = [member for member, _ in self.wrapped_group_keys]
         if wrapped != [member.id for member in self.members if member.kind == "hospital"]:
             raise NotCanonical("genesis wrapped keys", "one for each hospital is wanted")
+        if tuple(view for view, _ in self.view_rules) != VIEWS:
+            raise NotCanonical("genesis view rules", f"{', '.join(VIEWS)} are wanted")
 
     @cached_property
     def chain_id(self) -> Hash32:
@@ -263,4 +274,12 @@ def _wrap(value: Value) -> tuple[MemberId, bytes]:
     return (
         MemberId(codec.text(member, "wrapped key member", 32)),
         codec.binary(wrapped, "wrapped key", 512),
+    )
+
+
+def _view_rules(value: Value) -> tuple[str, Hash32]:
+    view, digest = codec.array(value, 2, "genesis view rules")
+    return (
+        codec.text(view, "genesis view", 16),
+        Hash32(codec.binary(digest, "genesis view rules", Hash32.SIZE)),
     )

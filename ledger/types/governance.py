@@ -10,6 +10,7 @@ from ledger.crypto.keys import PublicKey
 from ledger.errors import NotCanonical
 from ledger.limits import MEMBERS_MAX
 from ledger.primitives import Hash32, Height, MemberId
+from ledger.types.entries import VIEWS
 from ledger.types.genesis import Member, UserKey
 
 USERS_ADMITTED_MAX = 16
@@ -59,7 +60,21 @@ class TakeVote:
         return ("take-vote", self.member)
 
 
-Change: TypeAlias = Admit | GiveVote | TakeVote
+@dataclass(frozen=True, slots=True)
+class SetViewRules:
+    """A view shows what another rule file says, from the next height on."""
+
+    view: str
+    """One of VIEWS."""
+    rules: Hash32
+    """H("view-rules", bytes of the file)."""
+
+    def to_value(self) -> Value:
+        """["set-view-rules", view, hash]."""
+        return ("set-view-rules", self.view, self.rules)
+
+
+Change: TypeAlias = Admit | GiveVote | TakeVote | SetViewRules
 
 
 def change_from_value(value: Value) -> Change:
@@ -73,6 +88,13 @@ def change_from_value(value: Value) -> Change:
         _, name = codec.array(value, 2, "change of votes")
         member_id = MemberId(codec.text(name, "change of votes", 32))
         return GiveVote(member_id) if kind == "give-vote" else TakeVote(member_id)
+    if kind == "set-view-rules":
+        _, view, rules = codec.array(value, 3, "change of view rules")
+        named = codec.text(view, "change of view rules", 16)
+        if named not in VIEWS:
+            raise NotCanonical("change of view rules", f"it is for none of {', '.join(VIEWS)}")
+        digest = codec.binary(rules, "change of view rules", Hash32.SIZE)
+        return SetViewRules(named, Hash32(digest))
     raise NotCanonical("change", "it is none that is known")
 
 

@@ -7,11 +7,20 @@ from pathlib import Path
 
 from ledger import codec
 from ledger.errors import OutOfRange, PeerFault, WorldFault
+from ledger.light.view_rules import RULES_BYTES_MAX, ViewRules
 from ledger.limits import PROPOSAL_HEIGHTS, TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32, MemberId
 from ledger.quorum import quorum
 from ledger.types.genesis import Member
-from ledger.types.governance import Admit, Change, GiveVote, Proposal, TakeVote, change_from_value
+from ledger.types.governance import (
+    Admit,
+    Change,
+    GiveVote,
+    Proposal,
+    SetViewRules,
+    TakeVote,
+    change_from_value,
+)
 from nodes.cli.output import BadArgument, read_file
 from nodes.cli.show import Members
 from nodes.cli.status import Asked, Status, gather_status
@@ -28,6 +37,7 @@ from nodes.config import NodeConfig, load_config, load_genesis
 from nodes.signer.key_files import FileSigner
 from nodes.transport.peer_links import Address
 from nodes.transport.pki import check_authority
+from nodes.view_rules.files import known_rules
 
 NEAR_HEIGHTS = 10
 """A new voter that lags further behind is not ready to vote."""
@@ -60,6 +70,21 @@ def change_of_vote(kind: type[GiveVote] | type[TakeVote], member: str) -> Change
         return kind(MemberId(member))
     except OutOfRange:
         raise BadArgument("MEMBER", f"{member!r} is no member id; see `yilian status`") from None
+
+
+def read_view_rules(file: Path) -> SetViewRules:
+    """The change that puts a rule file into force; raises BadArgument.
+
+    Only a file that this version ships: what no gateway can read would stop all reading.
+    """
+    data = read_file(file, RULES_BYTES_MAX, "FILE")
+    try:
+        rules = ViewRules.decode(data)
+    except PeerFault as fault:
+        raise BadArgument("FILE", f"{file}: {fault}") from None
+    if rules.hash not in known_rules():
+        raise BadArgument("FILE", f"{file}: this version of yilian does not ship it")
+    return SetViewRules(rules.view, rules.hash)
 
 
 def read_admission(file: Path) -> Admit:
@@ -126,12 +151,9 @@ async def list_proposals(file: Path, everything: bool) -> list[Members]:
 
 def _members(each: Hash32, proposal: Proposal, height: int, voting: Sequence[str]) -> Members:
     lapsed = height >= proposal.height + PROPOSAL_HEIGHTS
-    kinds = {Admit: "admit", GiveVote: "give-vote", TakeVote: "take-vote"}
-    change = proposal.change
     return {
         "proposal": each.hex(),
-        "change": kinds[type(change)],
-        "member": change.member.id if isinstance(change, Admit) else change.member,
+        **_change_members(proposal.change),
         "height": proposal.height,
         "approved_by": list(proposal.approvals),
         "approvals_that_count": sum(name in voting for name in proposal.approvals),
@@ -140,12 +162,24 @@ def _members(each: Hash32, proposal: Proposal, height: int, voting: Sequence[str
     }
 
 
+def _change_members(change: Change) -> Members:
+    match change:
+        case Admit(member=member):
+            return {"change": "admit", "member": member.id}
+        case GiveVote(member=name):
+            return {"change": "give-vote", "member": name}
+        case TakeVote(member=name):
+            return {"change": "take-vote", "member": name}
+        case SetViewRules(view=view, rules=rules):
+            return {"change": "set-view-rules", "view": view, "rules": rules.hex()}
+
+
 # -- whether the chain would go on (M2) ---------------------------------------------------------
 
 
 async def _check_live(session: LightSession, config: NodeConfig, change: Change) -> None:
     """Raises WouldStop where the change of a vote would leave fewer live validators than needed."""
-    if isinstance(change, Admit):
+    if isinstance(change, Admit | SetViewRules):
         return
     hospitals = await hospitals_of(session)
     voting = {v.member for v in (await voters_of(session)).membership.validators}

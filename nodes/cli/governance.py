@@ -113,6 +113,23 @@ def propose_admission(
         _show(asyncio.run(consortium.propose(config, admission, True)), json)
 
 
+@governance_app.command("propose-view-rules")
+def propose_view_rules(
+    config: NodeFile,
+    file: Annotated[Path, typer.Argument(help="Rule file of a view, as this version ships it.")],
+    json: Json = False,
+) -> None:
+    """Propose that a view shows what another rule file says.
+
+    First install the version that ships the file at every hospital.
+    """
+    with reported_errors():
+        from nodes.cli import consortium
+
+        change = consortium.read_view_rules(file)
+        _show(asyncio.run(consortium.propose(config, change, True)), json)
+
+
 @governance_app.command("approve")
 def approve(
     config: NodeFile,

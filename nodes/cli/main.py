@@ -197,10 +197,11 @@ def verify(
         from ledger.light.saved import SAVED_PROOF_BYTES_MAX, verify_saved_proof
         from ledger.types.genesis import GENESIS_BYTES_MAX
         from nodes.client.clock import wall_ms
+        from nodes.view_rules.files import known_rules
 
         document = read_file(genesis, GENESIS_BYTES_MAX, "--genesis")
         data = read_file(file, SAVED_PROOF_BYTES_MAX, "FILE")
-        report = verify_saved_proof(document, data, wall_ms())
+        report = verify_saved_proof(document, data, wall_ms(), known_rules())
         fields: dict[str, object] = {
             "verified": True,
             "height": report.header.height,
@@ -213,6 +214,7 @@ def verify(
             "fields_shown": None if report.record is None else len(report.record.fields),
             "fields_hidden": None if report.record is None else report.record.hidden_count,
             "view": None if report.record is None else report.record.view,
+            "view_version": None if report.record is None else report.record.version,
         }
         known = {name: value for name, value in fields.items() if value is not None}
         print_json(known) if json else print_fields(known)

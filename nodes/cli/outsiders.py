@@ -1,13 +1,17 @@
 """What the vendor's and the resident's commands do; both trust the genesis document alone."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import PeerFault
-from ledger.primitives import MemberId
+from ledger.light.records import VerifiedRecord
+from ledger.light.view_rules import DICOM, ViewRules, kind_of
+from ledger.primitives import Hash32, MemberId
 from ledger.types.genesis import Genesis
 from nodes.cli.output import BadArgument
 from nodes.cli.show import (
@@ -20,7 +24,7 @@ from nodes.cli.show import (
 )
 from nodes.client.connect import gateway_of
 from nodes.client.enrolment import EnrolmentCode, check_digits, post_key
-from nodes.client.http import RequestIdentity
+from nodes.client.http import RequestIdentity, RequestRefused
 from nodes.config import VendorConfig, load_config, load_genesis
 from nodes.resident.client import ResidentClient
 from nodes.signer.key_files import (
@@ -28,7 +32,8 @@ from nodes.signer.key_files import (
     create_private_directory,
     create_private_key,
 )
-from nodes.vendor.client import VendorClient
+from nodes.vendor.client import DeidentifiedRecord, VendorClient
+from nodes.view_rules.files import rules_of
 
 KEY_FILE = "key.pem"
 GENESIS_FILE = "genesis.bin"
@@ -46,6 +51,8 @@ class Query:
     code: str
     purpose: str
     limit: int
+    images: Path | None
+    """Folder that is made for the images of studies."""
 
 
 async def vendor_query(file: Path, query: Query) -> Members:
@@ -71,11 +78,48 @@ async def vendor_query(file: Path, query: Query) -> Members:
                         "hidden_fields": found.record.hidden_count,
                     }
                 )
+                if query.images is not None and is_study(found.record):
+                    target = query.images / holder / str(found.index)
+                    records[-1]["images"] = await _keep_images(client, permission, found, target)
                 count += 1
                 if count == query.limit:
                     break
         holders.append({"holder": holder, "verified": count})
     return {"verified": len(records), "holders": holders, "records": records}
+
+
+def is_study(record: VerifiedRecord) -> bool:
+    """Whether a de-identified record is of DICOM files."""
+    return kind_of(record.fields) == DICOM
+
+
+async def _keep_images(
+    client: VendorClient, permission: Hash32, found: DeidentifiedRecord, target: Path
+) -> str:
+    """Keeps the verified images of a study; says how many, or why they are refused."""
+    try:
+        files = await client.images(permission, found.index)
+    except RequestRefused as refused:
+        return f"refused: {refused.detail}"
+    rules = rules_of(found.record.view, found.record.version)
+    await asyncio.to_thread(_write_verified, target, files, found.record, rules)
+    return f"{len(files)} verified"
+
+
+def _write_verified(
+    target: Path, files: Sequence[bytes], record: VerifiedRecord, rules: ViewRules
+) -> None:
+    from nodes.gateway.dicom_release import verify_deidentified_files
+
+    target.mkdir(parents=True)
+    paths = [target / f"{number:04}.dcm" for number in range(1, len(files) + 1)]
+    for path, data in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    try:
+        verify_deidentified_files(record.fields, paths, rules)
+    except PeerFault:
+        shutil.rmtree(target)  # nothing that is not proved is left behind
+        raise
 
 
 async def enrol(home: Path, genesis_file: Path, code_text: str) -> Members:

@@ -203,6 +203,9 @@ def vendor_query(
     code: Annotated[str, typer.Option(help="Code of the record.")] = "",
     purpose: Annotated[str, typer.Option(help="Why: HRESCH or TREAT.")] = "HRESCH",
     limit: Annotated[int, typer.Option(help="At most so many of each hospital.", min=1)] = 10_000,
+    images: Annotated[
+        Path | None, typer.Option(help="New folder for de-identified images of studies.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Query records and verify each.
@@ -214,7 +217,8 @@ def vendor_query(
         from nodes.cli.show import show_query
 
         reason = _purpose(purpose)
-        query = outsiders.Query(tuple(holder or ()), kind, code, reason, limit)
+        folder = _new(images, "--images")
+        query = outsiders.Query(tuple(holder or ()), kind, code, reason, limit, folder)
         found = _run(outsiders.vendor_query(config, query))
         print_json(found) if json else show_query(found)
 

@@ -11,10 +11,11 @@ from ledger.commitment import Disclosure
 from ledger.light.bundles import StateBundle
 from ledger.light.records import VerifiedRecord
 from ledger.light.saved import Provable, SavedProof
-from ledger.types.entries import Disclosed
+from ledger.types.entries import Disclosed, view_key
 from nodes.cli.output import BadArgument, print_fields, print_table
 from nodes.client.records import RecordList, ShownRecord
 from nodes.client.session import LightSession
+from nodes.view_rules.files import rules_of
 
 PROBLEMS_SHOWN_MAX = 500
 """Rows of a table that people still read; JSON lists more."""
@@ -70,7 +71,9 @@ def record_members(shown: ShownRecord) -> Members:
         "kind": shown.kind,
         "view": shown.record.view,
         "fields": fields_of(shown.record),
+        "view_version": shown.record.version,
         "hidden_fields": shown.record.hidden_count,
+        "hidden_by": list(shown.record.hiding_rules) if shown.record.hidden else [],
         "attachments": len(shown.attachments),
     }
 
@@ -101,7 +104,10 @@ async def save_proof(
         return
     state = bundle if isinstance(bundle, StateBundle) else bundle.state
     changes = await session.changes(state.certified.header.height)
-    proof = SavedProof(session.genesis.chain_id, changes, bundle, disclosure, state.key)
+    rules = None
+    if disclosure is not None:
+        rules, _ = await session.state_bundle(view_key(disclosure.view))
+    proof = SavedProof(session.genesis.chain_id, changes, bundle, disclosure, state.key, rules)
     try:
         with file.open("xb") as out:
             out.write(proof.encode())
@@ -133,7 +139,10 @@ def show_record(found: Mapping[str, Any]) -> None:
     typer.echo("")
     print_fields({item["path"]: item["value"] for item in found["fields"]})
     if found["hidden_fields"]:
+        rules = rules_of(found["view"], found["view_version"]).texts
         typer.echo(f"\n[{found['hidden_fields']} fields hidden in this view]")
+        for rule in found["hidden_by"]:
+            typer.echo(f"- {rules[rule]['en']}")
     typer.echo("\nEvery field shown is verified against the chain.")
 
 

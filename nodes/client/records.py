@@ -14,7 +14,6 @@ from ledger.light.records import (
     ListedRow,
     PatientList,
     VerifiedRecord,
-    WrongView,
     open_sealed,
     verify_record,
 )
@@ -121,9 +120,8 @@ class PatientReader:
         what = "record"
         fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, what), 3, what)
         disclosure = Disclosure.decode(codec.binary(fields[1], "disclosure", ANSWER_BYTES_MAX))
-        record = verify_record(listed, disclosure)
-        if record.view != view:
-            raise WrongView(record.view, record.version, view)
+        rules = (await self.session.view_rules(view)).in_force
+        record = verify_record(listed, disclosure, rules)
         attachments = codec.array_up_to(fields[2], _ATTACHMENTS_MAX, "attachments")
         return ShownRecord(
             listed,

@@ -31,11 +31,12 @@ from ledger.light.trust import (
 )
 from ledger.primitives import Height, PatientKey
 from ledger.types.block import Header
-from ledger.types.entries import Disclosed, access_log, patient_log
+from ledger.types.entries import Disclosed, access_log, patient_log, view_key
 from ledger.types.genesis import Genesis
 from nodes.client.chain import ChainClient
 from nodes.client.clock import wall_ms
 from nodes.client.http import AnswerUnreadable
+from nodes.view_rules.files import known_rules
 
 AGE_SLACK_MS = 30_000
 """An idle chain's newest block is up to one interval old, and clocks differ."""
@@ -121,6 +122,11 @@ class LightSession:
         bundle, value = await self._ask(lambda: self.chain.state(key), StateBundle, check)
         self._keep(value.header)
         return bundle, value
+
+    async def view_rules(self, view: str) -> records.RuleBook:
+        """The rules of a view that are, and were, in force, as the chain proves."""
+        found = await self.state(view_key(view))
+        return records.rule_book(view, found.value, known_rules())
 
     async def patient_list(self, patient: PatientKey) -> tuple[LogBundle, records.PatientList]:
         """A patient's complete list, and the bundle that proves it."""

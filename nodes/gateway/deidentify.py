@@ -1,109 +1,25 @@
-"""De-identified records: what may be shown without saying whose it is. Rules are data. Pure.
+"""De-identified records: what the rules of the ``deidentified`` view leave of a record. Pure.
 
-Allow-list by default: an element that no rule names is dropped, so a new element of a new
-release of FHIR is dropped too. Names, numbers, addresses, telephones, references, free text,
-display texts, extensions and pixels are named by no rule. Dates become years. Whoever is, or
-becomes in the year of the release, 90 or older has no year of birth but a band.
-DICOM: a few attributes of each instance, numbered instead of named by UID; no pixels yet.
+Allow-list: an element that no rule names is dropped, so a new element of a new release of FHIR is
+dropped too; so is a value that does not have the form its rule asks for. Dates become years.
+Whoever is, or becomes in the year of the release, 90 or older has no year of birth but a band.
+Instances of a DICOM study are numbered instead of named by UID.
 """
 
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
 
 from ledger.commitment import Field
+from ledger.light.view_rules import BAND, DICOM, YEAR, ViewRules
 from nodes.gateway.fhir import dependencies
-from nodes.gateway.fhir_types import words
+from nodes.gateway.pixel_risk import pixel_risk
 from nodes.gateway.records import Content
 
-RULES_VERSION = 1
-"""Raised whenever the same record would give other fields."""
 AGE_BAND_FROM = 90
-BAND = b'"90 or older"'
 
-_CONCEPT = "coding/system coding/code"
-_CODING = "system code"
-_QUANTITY = "value comparator unit system code"
-_SHAPES = {
-    "plain": "",
-    "year": "~year",
-    "concept": _CONCEPT,
-    "coding": _CODING,
-    "quantity": _QUANTITY,
-    "money": "value currency",
-    "period": "start~year end~year",
-    "range": " ".join(f"{end}/{part}" for end in ("low", "high") for part in _QUANTITY.split()),
-    "ratio": " ".join(
-        f"{end}/{part}" for end in ("numerator", "denominator") for part in _QUANTITY.split()
-    ),
-}
-_VALUES = (
-    "valueQuantity:quantity valueCodeableConcept:concept valueBoolean valueInteger "
-    "valueRange:range valueRatio:ratio dataAbsentReason:concept interpretation:concept"
-)
-_DOSE = (
-    "sequence asNeededBoolean timing/repeat/frequency timing/repeat/period "
-    "timing/repeat/periodUnit route:concept doseAndRate/type:concept "
-    "doseAndRate/doseQuantity:quantity doseAndRate/doseRange:range"
-)
-
-
-def _under(parent: str, rules: str) -> str:
-    return " ".join(f"{parent}/{rule}" for rule in rules.split())
-
-
-RULES = {
-    "Patient": "gender birthDate:year",
-    "Observation": "status category:concept code:concept effectiveDateTime:year "
-    "effectivePeriod:period method:concept bodySite:concept "
-    f"{_VALUES} referenceRange/low:quantity referenceRange/high:quantity "
-    f"component/code:concept {_under('component', _VALUES)}",
-    "Condition": "clinicalStatus:concept verificationStatus:concept category:concept "
-    "severity:concept code:concept bodySite:concept onsetDateTime:year abatementDateTime:year",
-    "Procedure": "status category:concept code:concept bodySite:concept outcome:concept "
-    "performedDateTime:year performedPeriod:period",
-    "MedicationRequest": "status intent doNotPerform medicationCodeableConcept:concept "
-    f"authoredOn:year {_under('dosageInstruction', _DOSE)}",
-    "MedicationStatement": "status medicationCodeableConcept:concept effectiveDateTime:year "
-    f"effectivePeriod:period {_under('dosage', _DOSE)}",
-    "MedicationAdministration": "status medicationCodeableConcept:concept "
-    "effectiveDateTime:year effectivePeriod:period dosage/route:concept dosage/dose:quantity",
-    "Immunization": "status statusReason:concept vaccineCode:concept occurrenceDateTime:year "
-    "primarySource doseQuantity:quantity",
-    "AllergyIntolerance": "clinicalStatus:concept verificationStatus:concept type category "
-    "criticality code:concept recordedDate:year reaction/manifestation:concept "
-    "reaction/severity",
-    "DiagnosticReport": "status category:concept code:concept effectiveDateTime:year "
-    "effectivePeriod:period conclusionCode:concept",
-    "Encounter": "status class:coding type:concept serviceType:concept period:period",
-    "ImagingStudy": "status modality:coding numberOfSeries numberOfInstances started:year "
-    "series/modality:coding series/bodySite:coding series/numberOfInstances",
-    "CarePlan": "status intent category:concept period:period "
-    "activity/detail/status activity/detail/code:concept",
-    "Goal": "lifecycleStatus achievementStatus:concept category:concept startDate:year",
-    "ServiceRequest": "status intent doNotPerform category:concept code:concept authoredOn:year",
-    "Claim": "status type:concept use created:year item/productOrService:concept",
-    "ExplanationOfBenefit": "status type:concept use created:year outcome "
-    "item/productOrService:concept",
-}
-"""Resource type -> what may be shown: ``path`` or ``path:shape``, without array indexes."""
-
-DICOM_ATTRIBUTES = words(
-    """
-    00080016 00080060 00180015 00180050 00180060 00180088 00181151 00185100 00280002 00280004
-    00280008 00280010 00280011 00280030 00280100 00280101 00280102 00280103 00281050 00281051
-    00281052 00281053 00282110
-    """
-)
-"""SOP class, modality, body part, geometry of acquisition and of the pixels; nothing else."""
-
-_INDEX = re.compile(rb"/\d+(?=/|$)")
-_SCALAR = re.compile(rb"true|false|-?\d{1,12}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?")
-_TOKEN = re.compile(
-    rb'"[A-Za-z0-9][A-Za-z0-9 ._:/^+%(){}\[\]*#&-]{0,99}"|"[<>]=?"|"%"|"[{\[(][^" ]{1,40}"'
-)
-_LONG_NUMBER = re.compile(rb"\d{11}")
-_LONG_CODE_SYSTEMS = (b'"http://snomed.info/sct"', b'"urn:iso:std:iso:11073:10101"')
+_UNITS_OF_YEARS = (b'"a"', b'"yr"', b'"year"', b'"years"')
+_STUDY = "study/"
+_FRAME = b"frame/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,101 +33,96 @@ class Deidentified:
     dependencies: tuple[tuple[bytes, bytes], ...]
 
 
-def deidentify(content: Content, year: int) -> Deidentified | None:
-    """The record without identity as of ``year``, or None where no rule is for its kind.
+def deidentify(content: Content, year: int, rules: ViewRules) -> Deidentified | None:
+    """The record without identity as of ``year``, or None where the rules show nothing of it.
 
-    ``year`` bounds the age that a year of birth may tell; the same year gives the same fields.
+    ``year`` bounds the age that a date may tell; the same year and rules give the same fields.
     """
-    if content.id.startswith("study/"):
-        fields = _dicom(content)
-    elif content.kind in RULES:
-        fields = [field for field in content.fields if _is_shown(content.kind, field.path)]
-        fields = _without_telling_values(fields)
-        if content.kind == "Patient":
-            fields = [_band_of_age(field, year) for field in fields]
-    else:
+    is_study = content.id.startswith(_STUDY)
+    kind = DICOM if is_study else content.kind
+    values = {field.path: field.value for field in content.fields}
+    shown = {
+        path: value
+        for path, value in (_numbered(values) if is_study else values).items()
+        if _is_shown(rules, kind, path)
+    }
+    fields = _banded(_well_formed(rules, kind, shown), year)
+    if not fields.keys() - {b"/resourceType"}:
         return None
-    shown = {field.value for field in fields}
     code = f'"{content.code}"'.encode()
-    findable = code in shown or content.id.startswith("study/")
+    findable = is_study or code in fields.values()
+    made = [Field(*item) for item in fields.items()]
     return Deidentified(
         content.kind,
         content.code_system if findable else "",
         content.code if findable else "",
-        tuple(fields),
-        dependencies(fields),
+        tuple(made),
+        dependencies(made),
     )
 
 
-@cache
-def _allowed(kind: str) -> frozenset[bytes]:
-    paths = {"/resourceType"}
-    for rule in RULES[kind].split():
-        path, _, shape = rule.partition(":")
-        parts = _SHAPES[shape or "plain"].split()
-        for part in parts or [""]:
-            paths.add(f"/{path}{'' if not part or part[0] == '~' else '/'}{part}")
-    return frozenset(path.encode() for path in paths)
+def _is_shown(rules: ViewRules, kind: str, path: bytes) -> bool:
+    """Exact values where the rules show them; of dates that they coarsen, the year alone."""
+    exact, _, twin = path.partition(b"~")
+    if not twin:
+        return rules.shows(kind, path)
+    return twin == YEAR.encode() and rules.decide(kind, exact).action == YEAR
 
 
-@lru_cache(maxsize=16_384)
-def _is_shown(kind: str, path: bytes) -> bool:
-    return _INDEX.sub(b"", path) in _allowed(kind)
+def _well_formed(rules: ViewRules, kind: str, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Without values of another form than their rule's, and without what depends on them.
 
-
-def _without_telling_values(fields: list[Field]) -> list[Field]:
-    """Drops values that no code, unit, number or date has, and whatever depends on them.
-
-    A code that looks like a telephone or identity number is dropped unless its code system
-    has codes of that length; a coded element is never kept without its system.
+    A code goes with its system, a quantity with its unit: none is kept without the other.
     """
-    values = {field.path: field.value for field in fields}
-    dropped = {field.path for field in fields if not _is_harmless(field, values)}
-    if not dropped:
-        return fields
-    dropped |= {
-        field.path for field in fields if field.path.rpartition(b"/")[0] in _parents(dropped)
+    dropped = {path for path in fields if not rules.allows(kind, path, fields)}
+    dropped |= {path for path in fields if _lacks_unit(path, fields)}
+    parents = {parent for path in dropped if (parent := path.rpartition(b"/")[0])}
+    if kind == DICOM:
+        parents = set()  # attributes of one instance do not depend on each other
+    return {
+        path: value
+        for path, value in fields.items()
+        if path not in dropped and path.rpartition(b"/")[0] not in parents
     }
-    return [field for field in fields if field.path not in dropped]
 
 
-def _parents(paths: set[bytes]) -> set[bytes]:
-    return {parent for path in paths if (parent := path.rpartition(b"/")[0])}
+def _lacks_unit(path: bytes, fields: dict[bytes, bytes]) -> bool:
+    parent, _, name = path.rpartition(b"/")
+    return name == b"value" and not {parent + b"/code", parent + b"/currency"} & fields.keys()
 
 
-def _is_harmless(field: Field, values: dict[bytes, bytes]) -> bool:
-    value = field.value
-    if not value.startswith(b'"'):
-        return _SCALAR.fullmatch(value) is not None
-    if not _TOKEN.fullmatch(value):
-        return False
-    parent, _, name = field.path.rpartition(b"/")
-    if name == b"code" and parent:
-        system = values.get(parent + b"/system")
-        if system is None:
-            return False
-        if system in _LONG_CODE_SYSTEMS:
-            return True
-    # A system may be an object identifier, whose arcs are no numbers of people.
-    return name == b"system" or _LONG_NUMBER.search(value) is None
+def _banded(fields: dict[bytes, bytes], year: int) -> dict[bytes, bytes]:
+    """Without what tells an age of 90 or more: years are dropped, ages and birth banded."""
+    result = {}
+    for path, value in fields.items():
+        if path.endswith(b"~year") and year - int(value.strip(b'"')) >= AGE_BAND_FROM - 1:
+            if path == b"/birthDate~year":
+                result[b"/birthDate~band"] = BAND
+        elif path.endswith(b"/value") and _is_old_age(path, value, fields):
+            result[path + b"~band"] = BAND
+        else:
+            result[path] = value
+    return result
 
 
-def _band_of_age(field: Field, year: int) -> Field:
-    if field.path != b"/birthDate~year":
-        return field
-    born = int(field.value.strip(b'"'))
-    if year - born >= AGE_BAND_FROM - 1:
-        return Field(b"/birthDate~band", BAND)
-    return field
+def _is_old_age(path: bytes, value: bytes, fields: dict[bytes, bytes]) -> bool:
+    unit = fields.get(path.removesuffix(b"value") + b"code")
+    return unit in _UNITS_OF_YEARS and re.match(rb"(9\d|\d{3,})(\D|$)", value) is not None
 
 
-def _dicom(content: Content) -> list[Field]:
-    """Allowed attributes, each instance under its number in the order of the UIDs."""
-    numbers: dict[bytes, int] = {}
-    fields = [Field(b"/resourceType", b'"ImagingStudy"')]
-    for field in sorted(content.fields, key=lambda field: field.path):
-        _, instance, attribute = field.path.split(b"/", 2)
-        number = numbers.setdefault(instance, len(numbers) + 1)
-        if attribute.decode() in DICOM_ATTRIBUTES:
-            fields.append(Field(b"/instance/%d/%s" % (number, attribute), field.value))
-    return fields
+def _numbered(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Fields of a study, each instance under its number in the order of the UIDs.
+
+    Without the frames of images whose pixels may show a person.
+    """
+    instances: dict[bytes, dict[bytes, bytes]] = {}
+    for path in sorted(fields):
+        _, instance, attribute = path.split(b"/", 2)
+        instances.setdefault(instance, {})[attribute] = fields[path]
+    result = {}
+    for number, attributes in enumerate(instances.values(), 1):
+        refused = pixel_risk(attributes) is not None
+        for attribute, value in attributes.items():
+            if not (refused and attribute.startswith(_FRAME)):
+                result[b"/instance/%d/%s" % (number, attribute)] = value
+    return result

@@ -118,6 +118,11 @@ def read_header(path: Path) -> InstanceHeader:
     )
 
 
+def readable(path: Path) -> FileDataset:
+    """The whole data set of a file; raises Unusable as ``read_header``."""
+    return _read(path, None)
+
+
 def _read(path: Path, tags: list[str] | None) -> FileDataset:
     _strict_warnings()
     try:

@@ -20,10 +20,10 @@ from ledger.light.records import (
     ListedRow,
     PatientList,
     VerifiedRecord,
-    WrongView,
     open_sealed,
     verify_record,
 )
+from ledger.light.view_rules import ViewRules
 from ledger.primitives import Hash32, KeyId, MemberId, PatientKey
 from ledger.types.block import Receipt
 from ledger.types.entries import Permission, Row, permission_key, release_log
@@ -89,14 +89,20 @@ class RecordAltered(PeerFault):
 class RecordSource(Protocol):
     """The hospital's records, as the gateway's database and stores hold them."""
 
-    async def read(self, index: int, row: Row, view: str) -> Released | None:
-        """Reads the record again and shows the view's part; None where it is not held.
+    async def read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
+        """Reads the record again and shows what the rules show; None where it is not held.
 
         Raises RecordAltered where the content does not give the row's root any more.
         """
 
     async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
         """De-identified records from place ``cursor`` of the release log on."""
+
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        """The de-identified DICOM files of one released study; None where it has none.
+
+        Raises RecordAltered, or another PeerFault that says why the images are refused.
+        """
 
 
 class Submits(Protocol):
@@ -117,8 +123,6 @@ class DisclosureDesk:
     source: RecordSource
     group_keys: Mapping[int, bytes]
     """Epoch to group key: opens the metadata of rows."""
-    hides_code: Callable[[str], bool]
-    """Whether a resident is not shown the code of records of this kind."""
     ask_holder: Callable[[MemberId, bytes], Awaitable[bytes]]
     """Sends a request body to another hospital's ``/v1/releases``."""
     check_attachments: Callable[[VerifiedRecord, tuple[bytes, ...]], None]
@@ -138,7 +142,8 @@ class DisclosureDesk:
         bundle, listed = await self.session.patient_list(patient)
         if permission is not None:
             await self._record_disclosure(permission, ())
-        keys = [(item.index, self.row_key(item.row, hide)) for item in listed.rows]
+        rules = await self.rules("resident") if hide else None
+        keys = [(item.index, self.row_key(item.row, rules)) for item in listed.rows]
         return codec.encode([bundle.to_value(), keys])
 
     async def read_record(
@@ -161,7 +166,7 @@ class DisclosureDesk:
         body = codec.encode([permission, patient, index, signed.to_value()])
         try:
             answer = await self.ask_holder(listed.row.member, body)
-            await self._check(Released.decode(answer), listed, allowed.view)
+            await self._check(Released.decode(answer), listed, await self.rules(allowed.view))
         except RequestRefused as refused:
             raise Problem(refused.status, refused.code, refused.detail) from None
         except PeerFault as error:
@@ -203,6 +208,22 @@ class DisclosureDesk:
         await self._execute("disclose_release", [permission, len(items), digest])
         return body
 
+    async def deidentified_images(self, caller: Caller, permission: Hash32, index: int) -> bytes:
+        """[DICOM file, ...] of one released study, recorded as a page of one."""
+        allowed = await self._permission(permission, caller.key_id, None)
+        if allowed.holder != self.member or allowed.view != "deidentified":
+            raise not_available()
+        try:
+            files = await self.source.released_images(index)
+        except PeerFault as refused:
+            raise Problem(422, "release/images-refused", str(refused)) from None
+        if files is None:
+            raise not_available()
+        body = codec.encode(files)
+        digest = hash_tagged(Tag.API_BODY, body)
+        await self._execute("disclose_release", [permission, 1, digest])
+        return body
+
     async def _permission(
         self, permission: Hash32, reader: KeyId, patient: PatientKey | None
     ) -> Permission:
@@ -227,10 +248,11 @@ class DisclosureDesk:
         """One own record, read again and compared with its row. The caller commits its disclosure
         before it gives a byte away (ACC-1)."""
         try:
-            released = await self.source.read(listed.index, listed.row, view)
+            rules = await self.rules(view)
+            released = await self.source.read(listed.index, listed.row, rules)
             if released is None:
                 raise not_available()
-            await self._check(released, listed, view)
+            await self._check(released, listed, rules)
         except PeerFault as error:
             self.trace.emit("record_altered", index=listed.index)
             raise Problem(
@@ -240,10 +262,12 @@ class DisclosureDesk:
             ) from None
         return released
 
-    async def _check(self, released: Released, listed: ListedRow, view: str) -> None:
-        record = await asyncio.to_thread(verify_record, listed, released.disclosure)
-        if record.view != view:
-            raise WrongView(record.view, record.version, view)
+    async def rules(self, view: str) -> ViewRules:
+        """What the hospitals agreed that the view shows, as the own validator proves."""
+        return (await self.session.view_rules(view)).in_force
+
+    async def _check(self, released: Released, listed: ListedRow, rules: ViewRules) -> None:
+        record = await asyncio.to_thread(verify_record, listed, released.disclosure, rules)
         if released.attachments:
             await asyncio.to_thread(self.check_attachments, record, released.attachments)
 
@@ -266,25 +290,23 @@ class DisclosureDesk:
             raise not_available() from None
         self.trace.emit("disclosed", action=action)
 
-    def row_key(self, row: Row, hide: bool) -> bytes | None:
-        """The key that opens this row's metadata.
-
-        With ``hide`` only where they do not tell what the resident view hides.
-        """
+    def row_key(self, row: Row, rules: ViewRules | None) -> bytes | None:
+        """The key that opens this row's metadata, unless they would tell what ``rules`` hide."""
         group_key = self.group_keys.get(row.epoch)
         if group_key is None:
             return None
         key = row_key(group_key, row.sealed)
-        if hide and self._tells_hidden_code(row, key):
+        if rules is not None and _tells_hidden_code(row, key, rules):
             return None
         return key
 
-    def _tells_hidden_code(self, row: Row, key: bytes) -> bool:
-        try:
-            metadata: Metadata = open_sealed(row, key)
-        except PeerFault:
-            return True  # another hospital's mistake; nothing is known about it, so show nothing
-        return bool(metadata.code) and self.hides_code(metadata.kind)
+
+def _tells_hidden_code(row: Row, key: bytes, rules: ViewRules) -> bool:
+    try:
+        metadata: Metadata = open_sealed(row, key)
+    except PeerFault:
+        return True  # another hospital's mistake; nothing is known about it, so show nothing
+    return bool(metadata.code) and not rules.shows(metadata.kind, b"/code")
 
 
 def not_available() -> Problem:

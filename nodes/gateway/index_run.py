@@ -1,9 +1,10 @@
 """One index run of a gateway as a job: rows first, then releases, with progress as JSON members."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ledger.light.records import RuleBook
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.indexer import Indexer, IndexKeys, IndexSummary, Progress
 from nodes.gateway.outbox import Outbox
@@ -23,15 +24,18 @@ class IndexRun:
     rows_per_transaction: int
     release_patients_min: int | None
     """k of the network, or None where this hospital releases nothing."""
+    deidentified_rules: Callable[[], Awaitable[RuleBook]]
+    """The rules of that view as the chain holds them."""
 
     async def __call__(self, progress: Callable[[Report], None]) -> Report:
-        """Indexes, releases, and returns the summary; raises WorldFault."""
+        """Indexes, releases, and returns the summary; raises WorldFault, UnknownRules."""
         indexer = Indexer(
             self.db,
             self.stores,
             self.keys,
             self.outbox,
             year=datetime.now(UTC).year,
+            rules=(await self.deidentified_rules()).in_force,
             progress=lambda at: progress(_progress(at)),
             rows_per_transaction=self.rows_per_transaction,
         )

@@ -17,9 +17,10 @@ from ledger.codec import Value
 from ledger.commitment import SECRET_BYTES, RecordCommitment, commit_record
 from ledger.crypto.sealing import SEALING_NONCE_BYTES, Metadata, patient_key, seal
 from ledger.errors import OutOfRange, TooLarge
+from ledger.light.view_rules import ViewRules
 from ledger.limits import ROWS_PER_TRANSACTION_MAX, TRANSACTION_BYTES_MAX
 from ledger.primitives import Hash32, PatientKey
-from nodes.gateway.deidentify import RULES_VERSION, deidentify
+from nodes.gateway.deidentify import deidentify
 from nodes.gateway.directory_store import DirectoryStore, shown_name
 from nodes.gateway.outbox import IN_FLIGHT_MAX, Outbox
 from nodes.gateway.records import Content, Found, Problem, Unusable
@@ -147,15 +148,17 @@ class Indexer:
         outbox: Outbox,
         *,
         year: int,
+        rules: ViewRules,
         progress: Callable[[Progress], None] = lambda _progress: None,
         rows_per_transaction: int = ROWS_PER_TRANSACTION_MAX,
     ) -> None:
-        """``year`` is the current one; ages are banded as of it."""
+        """``year`` is the current one; ages are banded as of it. ``rules`` de-identify."""
         self._db = db
         self._stores = stores
         self._keys = keys
         self._outbox = outbox
         self._year = year
+        self._rules = rules
         self._progress = progress
         self._rows_max = min(rows_per_transaction, ROWS_PER_TRANSACTION_MAX)
 
@@ -291,7 +294,7 @@ class Indexer:
     ) -> None:
         """Follows a file that was moved, and rules of de-identification that have changed."""
         twin = current.deidentified
-        if twin is not None and twin.rules_version != RULES_VERSION:
+        if twin is not None and twin.rules_version != self._rules.version:
             twin = self._deidentified(found.content)
         fresh = replace(current, store=store.name, files=found.files, deidentified=twin)
         if fresh != current and record is not None:
@@ -328,12 +331,12 @@ class Indexer:
         )
 
     def _deidentified(self, content: Content) -> DeidentifiedVersion | None:
-        twin = deidentify(content, self._year)
+        twin = deidentify(content, self._year, self._rules)
         if twin is None:
             return None
         secret = secrets.token_bytes(SECRET_BYTES)
         root = commit_record(twin.fields, twin.dependencies, secret).root
-        return DeidentifiedVersion(root, secret, RULES_VERSION, self._year, twin.code, None)
+        return DeidentifiedVersion(root, secret, self._rules.version, self._year, twin.code, None)
 
 
 def _check_first(content: Content, run: _Run) -> None:

@@ -28,6 +28,7 @@ from nodes.gateway.resident_api import ResidentApi
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
 from nodes.storage.errors import StorageWriteFailed
+from nodes.view_rules.files import rule_files
 
 _INDEX_MAX = 2**32
 _JOBS_KEPT = 16
@@ -201,6 +202,20 @@ class GatewayApi:
         )
         return msgpack_answer(answer)
 
+    async def deidentified_images(self, request: web.Request) -> web.Response:
+        """``GET /v1/deidentified/{index}/images?permission=``."""
+        caller = await self._caller(request)
+        index = from_decimal(request.match_info["index"], _INDEX_MAX, "index")
+        answer = await self.desk.deidentified_images(caller, _permission(request), index)
+        return msgpack_answer(answer)
+
+    async def view_rules(self, request: web.Request) -> web.Response:
+        """``GET /v1/view-rules/{hash}``: the file of that hash, for whoever asks."""
+        file = rule_files().get(Hash32(from_hex(request.match_info["hash"], 32, "hash")))
+        if file is None:
+            raise Problem(404, "view-rules/unknown", "this gateway has no rule file of that hash")
+        return web.Response(body=file, content_type="application/json")
+
     async def release(self, request: web.Request) -> web.Response:
         """``POST /v1/releases`` by another member's gateway, known by its TLS certificate.
 
@@ -253,6 +268,8 @@ def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
             web.get("/v1/patients/{patient}/records", api.list_records, allow_head=False),
             web.get("/v1/patients/{patient}/records/{index}", api.read_record, allow_head=False),
             web.get("/v1/deidentified", api.deidentified, allow_head=False),
+            web.get("/v1/deidentified/{index}/images", api.deidentified_images, allow_head=False),
+            web.get("/v1/view-rules/{hash}", api.view_rules, allow_head=False),
             web.post("/v1/releases", api.release),
             *api.residents.routes(),
         ]

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from ledger.crypto.sealing import patient_key, unwrap_group_key, wrap_context
 from ledger.primitives import Height, MemberId, PatientKey
@@ -29,7 +30,6 @@ from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, create_app
 from nodes.gateway.shares import ShareDesk
 from nodes.gateway.sources import StoreSource, verify_attachments
-from nodes.gateway.views import shown_paths
 from nodes.ports import TraceSink
 from nodes.signer.key_files import FileSigner, load_private_key, load_secret
 from nodes.storage.leveldb import LevelDbStorage
@@ -92,6 +92,7 @@ async def serve_gateway(
             Outbox(db, submitter, config.member),
             config.rows_per_transaction,
             k,
+            partial(session.view_rules, "deidentified"),
         )
         jobs = IndexJobs(run, trace)
         stack.push_async_callback(jobs.stop)
@@ -101,7 +102,6 @@ async def serve_gateway(
             submitter,
             StoreSource(db, stores, trace),
             group_keys,
-            lambda kind: not shown_paths("resident", kind)(b"/code"),
             (await _holders(config, genesis, stack)).ask,
             verify_attachments,
             trace,

@@ -97,6 +97,7 @@ class ShareDesk:
             released = [await self._desk.prepare(row, share.view) for row in rows]
             await self._execute("open", share_id)
         key = share_content_key(token)
+        hiding = None if share.view == "clinical" else await self._desk.rules("resident")
         files = []
         for row, record in zip(rows, released, strict=True):
             head = await self._proofs(share_id, share, row)
@@ -106,7 +107,7 @@ class ShareDesk:
                     record.kind,
                     record.disclosure.encode(),
                     record.attachments,
-                    self._desk.row_key(row.row, share.view != "clinical"),
+                    self._desk.row_key(row.row, hiding),
                 ]
             )
             files.append(await asyncio.to_thread(seal_jwe, key, content, secrets.token_bytes(12)))

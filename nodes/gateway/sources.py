@@ -4,11 +4,13 @@ import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ledger.commitment import Disclosure, commit_record, disclose
 from ledger.errors import PeerFault
 from ledger.light.records import VerifiedRecord
+from ledger.light.view_rules import ViewRules, kind_of
 from ledger.types.entries import Row
 from nodes.api.http import ANSWER_BYTES_MAX
 from nodes.gateway.deidentify import deidentify
@@ -16,8 +18,8 @@ from nodes.gateway.directory_store import DirectoryStore, Outcome
 from nodes.gateway.disclosure import RecordAltered, Released, ReleasedPage
 from nodes.gateway.records import Content, Unusable
 from nodes.gateway.records_db import Record, RecordsDb, Version
-from nodes.gateway.views import VIEW_VERSIONS, shown_paths
 from nodes.ports import TraceSink
+from nodes.view_rules.files import rules_of
 
 _STUDY = "study/"
 
@@ -32,11 +34,11 @@ class StoreSource:
         self._stores = stores
         self._trace = trace
 
-    async def read(self, index: int, row: Row, view: str) -> Released | None:
+    async def read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
         """Reads the record again, commits to it again and compares; in a thread."""
-        return await asyncio.to_thread(self._read, index, row, view)
+        return await asyncio.to_thread(self._read, index, row, rules)
 
-    def _read(self, index: int, row: Row, view: str) -> Released | None:
+    def _read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
         record = self._db.find(row.root)
         if record is None or record.current is None or record.current.patient != row.patient:
             return None
@@ -45,9 +47,10 @@ class StoreSource:
         commitment = commit_record(content.fields, content.dependencies, version.secret)
         if commitment.root != row.root:
             raise RecordAltered(index, "its content in the store is not what was registered")
-        shown = disclose(commitment, shown_paths(view, content.kind), view, VIEW_VERSIONS[view])
+        kind = kind_of({field.path: field.value for field in content.fields})
+        shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
         attachments: tuple[bytes, ...] = ()
-        if view == "clinical" and record.id.startswith(_STUDY):
+        if rules.view == "clinical" and record.id.startswith(_STUDY):
             attachments = _instances(index, store.paths(version.files))
         return Released(content.kind, shown, attachments)
 
@@ -88,6 +91,29 @@ class StoreSource:
                 self._trace.emit("record_altered", release=index)
         return ReleasedPage(tuple(page), following)
 
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        """De-identified files of a released study; raises PixelsAtRisk or RecordAltered."""
+        return await asyncio.to_thread(self._released_images, index)
+
+    def _released_images(self, index: int) -> tuple[bytes, ...] | None:
+        from nodes.gateway.dicom_release import deidentified_files
+
+        place, record = next(self._db.released(index), (index, None))
+        if record is None or place != index or not record.id.startswith(_STUDY):
+            return None
+        version = record.current
+        if version is None or version.deidentified is None:
+            return None
+        disclosure = self._deidentified([record]).get(record.id)
+        store = self._stores.get(version.store)
+        if disclosure is None or store is None:
+            raise RecordAltered(index, "its content in the store is not what was released")
+        paths = store.paths(version.files)
+        if not _fit_one_answer(paths):
+            raise RecordAltered(index, "its images are more than one answer holds")
+        fields = {path: value for path, value, _ in disclosure.shown}
+        return deidentified_files(paths, fields, version.deidentified.secret)
+
     def _deidentified(self, records: Sequence[Record]) -> dict[str, Disclosure]:
         """What a vendor is shown, by record id; without those that were changed.
 
@@ -113,21 +139,25 @@ class StoreSource:
 def _disclosed(version: Version | None, content: Content | None) -> Disclosure | None:
     """The whole de-identified record, if its content still gives the released root."""
     twin = None if version is None else version.deidentified
-    made = None if twin is None or content is None else deidentify(content, twin.year)
-    if twin is None or made is None:
+    if twin is None or content is None:
+        return None
+    rules = rules_of("deidentified", twin.rules_version)
+    made = deidentify(content, twin.year, rules)
+    if made is None:
         return None
     commitment = commit_record(made.fields, made.dependencies, twin.secret)
     if commitment.root != twin.root:
         return None
-    return disclose(commitment, lambda _: True, "deidentified", VIEW_VERSIONS["deidentified"])
+    return disclose(commitment, lambda _: True, rules.view, rules.hash)
 
 
 def _instances(index: int, paths: Sequence[Path]) -> tuple[bytes, ...]:
     """The DICOM files of a study; none of them where together they exceed one answer."""
-    total = sum(path.stat().st_size for path in paths)
-    if total > ANSWER_BYTES_MAX // 2:
-        return ()
-    return tuple(path.read_bytes() for path in paths)
+    return tuple(path.read_bytes() for path in paths) if _fit_one_answer(paths) else ()
+
+
+def _fit_one_answer(paths: Sequence[Path]) -> bool:
+    return sum(path.stat().st_size for path in paths) <= ANSWER_BYTES_MAX // 2
 
 
 def verify_attachments(record: VerifiedRecord, attachments: Sequence[bytes]) -> None:

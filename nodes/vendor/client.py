@@ -24,6 +24,8 @@ from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 
 PAGE_RECORDS = 50
+IMAGES_MAX = 4_096
+"""DICOM files of one study."""
 
 
 @dataclass(eq=False)
@@ -88,6 +90,17 @@ class VendorClient:
                 last = record.index
                 yield record
 
+    async def images(self, permission: Hash32, index: int) -> tuple[bytes, ...]:
+        """De-identified DICOM files of a released study, not yet verified against its record.
+
+        Raises RequestRefused, with the reason where their pixels may show a person.
+        """
+        target = f"/v1/deidentified/{index}/images?permission={permission.hex()}"
+        data = await self._http.get(target)
+        what = "de-identified images"
+        files = codec.array_up_to(codec.decode(data, ANSWER_BYTES_MAX, what), IMAGES_MAX, what)
+        return tuple(codec.binary(item, what, ANSWER_BYTES_MAX) for item in files)
+
     async def _page(
         self, permission: Hash32, kind: str, code: str, cursor: int, limit: int
     ) -> tuple[list[DeidentifiedRecord], int | None]:
@@ -114,6 +127,7 @@ class VendorClient:
         if not isinstance(bundle, LogEntriesBundle) or len(bundle.items) != len(shown):
             raise AnswerUnreadable(self._http.base_url, "records come without their proofs")
         entries = self.session.check_log_entries(trusted, bundle, release_log(self._holder))
+        book = await self.session.view_rules("deidentified")
         records = []
         for number, (entry, item) in enumerate(zip(entries, shown, strict=True)):
             disclosure = Disclosure.decode(codec.binary(item, "disclosure", ANSWER_BYTES_MAX))
@@ -122,7 +136,7 @@ class VendorClient:
                     self._holder,
                     entry.index,
                     Hash32(entry.entry),
-                    released_record(entry.entry, disclosure),
+                    released_record(entry.entry, disclosure, book),
                     bundle.entry(number),
                     disclosure,
                 )

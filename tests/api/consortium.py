@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp.test_utils import TestServer
 
@@ -11,6 +12,7 @@ from ledger.commitment import Field, commit_record, disclose
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.crypto.sealing import Metadata, seal
 from ledger.light.records import VerifiedRecord
+from ledger.light.view_rules import ViewRules
 from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.entries import Row
 from nodes.api.http import Problem
@@ -20,6 +22,7 @@ from nodes.client.http import HttpClient, RequestIdentity, RequestRefused
 from nodes.client.session import LightSession
 from nodes.client.transactions import TransactionClient
 from nodes.gateway.auth import RequestAuthenticator
+from nodes.gateway.dicom_release import PixelsAtRisk
 from nodes.gateway.disclosure import (
     DisclosureDesk,
     RecordAltered,
@@ -31,8 +34,8 @@ from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
 from nodes.gateway.shares import ShareDesk
 from nodes.gateway.sources import AttachmentsDiffer
-from nodes.gateway.views import shown_paths
 from nodes.observability.logs import LogSink
+from nodes.view_rules.files import newest_rules
 from tests.api.network import TestNode
 from tests.contracts.support import GENESIS, USERS
 
@@ -66,21 +69,28 @@ class MemorySource:
     releases: list[tuple[str, dict[bytes, bytes], bytes]] = field(default_factory=list)
     withheld: bool = False
 
-    async def read(self, index: int, row: Row, view: str) -> Released | None:
+    async def read(self, index: int, row: Row, rules: ViewRules) -> Released | None:
         if self.withheld or row.root not in self.records:
             return None
         kind, fields, secret = self.records[row.root]
         commitment = commit_record([Field(*item) for item in fields.items()], (), secret)
         if commitment.root != row.root:
             raise RecordAltered(index, "its content is not what was registered")
-        return Released(kind, disclose(commitment, shown_paths(view, kind), view, 1), (b"pixels",))
+        shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
+        return Released(kind, shown, (b"pixels",))
+
+    async def released_images(self, index: int) -> tuple[bytes, ...] | None:
+        if index == 1:
+            raise PixelsAtRisk(1, "a name is burned in")
+        return (b"image",) if index == 0 else None
 
     async def released(self, kind: str, code: str, cursor: int, limit: int) -> ReleasedPage:
         chosen = []
         for index, (its_kind, fields, secret) in enumerate(self.releases):
             if index >= cursor and kind in ("", its_kind):
                 commitment = commit_record([Field(*item) for item in fields.items()], (), secret)
-                shown = disclose(commitment, lambda _: True, "deidentified", 1)
+                rules = newest_rules("deidentified")
+                shown = disclose(commitment, lambda _: True, rules.view, rules.hash)
                 chosen.append((index, shown))
         after = chosen[limit][0] if len(chosen) > limit else None
         return ReleasedPage(tuple(chosen[:limit]), after)
@@ -137,7 +147,7 @@ class Consortium:
         made = []
         for number in range(count):
             secret = secret_of(f"release{number}")
-            fields = {b"/resourceType": b'"Observation"', b"/n": str(number).encode()}
+            fields = {b"/resourceType": b'"Observation"', b"/valueInteger": str(number).encode()}
             root = commit_record([Field(*item) for item in fields.items()], (), secret).root
             made.append((root, ("Observation", fields, secret)))
         made.sort(key=lambda item: item[0])
@@ -179,7 +189,6 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
         TransactionClient(chain, GENESIS.chain_id, signer),
         source,
         {1: GROUP_KEY},
-        lambda kind: not shown_paths("resident", kind)(b"/code"),
         _asks(made),
         _check_attachments,
         LogSink("error"),

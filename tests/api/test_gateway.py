@@ -10,6 +10,7 @@ from ledger import codec
 from ledger.codec import Value
 from ledger.errors import LedgerError, PeerFault
 from ledger.light.verify import ListIncomplete
+from ledger.light.view_rules import ViewRules
 from ledger.primitives import Hash32, MemberId, Nonce, TimestampMs
 from ledger.types.entries import ReleaseDisclosed, release_access_log
 from nodes.api.http import Problem
@@ -22,6 +23,7 @@ from nodes.client.transactions import ActionRefused
 from nodes.gateway.disclosure import Released
 from nodes.resident.client import NotBound, ResidentClient
 from nodes.vendor.client import PageRepeats, VendorClient
+from nodes.view_rules.files import newest_rules
 from tests.api.consortium import Consortium, consortium
 from tests.contracts.support import CHALLENGE, GENESIS, NOW, USERS, YEAR_MS, FixedSigner, patient
 
@@ -215,7 +217,7 @@ async def test_LIGHT_1_a_lying_holder_is_caught_by_the_readers_gateway(
         if lie == "other record":
             _, listed = await desk.session.patient_list(PATIENT)
             source = two.gateways["hospital-a"].source
-            other = await source.read(1, listed.rows[1].row, "clinical")
+            other = await source.read(1, listed.rows[1].row, newest_rules("clinical"))
             assert other is not None
             return other.encode()
         disclosure = released.disclosure
@@ -319,12 +321,42 @@ async def test_a_vendor_pages_through_verified_records(two: Consortium) -> None:
     assert [entry.count for entry in entries] == [2, 2, 1, 0]
 
 
+async def test_ACC_1_released_images_need_a_permission_and_are_recorded(two: Consortium) -> None:
+    await two.release("hospital-a", 5)
+    client = await vendor(two)
+    permission = await client.request_permission("HRESCH")
+    assert await client.images(permission, 0) == (b"image",)
+    log = release_access_log(MemberId("hospital-a"))
+    (entry,) = map(ReleaseDisclosed.decode, two.node.store.log_entries(log, 0, 1))
+    assert (entry.count, entry.permission) == (1, permission)
+    for index, which, code in (
+        (0, Hash32(bytes(32)), "record/not-available"),
+        (1, permission, "release/images-refused"),
+        (2, permission, "record/not-available"),
+    ):
+        with pytest.raises(RequestRefused) as refused:
+            await client.images(which, index)
+        assert refused.value.code == code
+    _, entries = await client.session.log(log)
+    assert len(entries.entries) == 1
+
+
+async def test_anyone_is_given_a_rule_file_by_its_hash(two: Consortium) -> None:
+    http = await two.http("vendor-new/vendor-service", "hospital-a", signed=False)
+    rules = newest_rules("resident")
+    data = await http.get(f"/v1/view-rules/{rules.hash.hex()}")
+    assert ViewRules.decode(data).hash == rules.hash
+    with pytest.raises(RequestRefused) as refused:
+        await http.get(f"/v1/view-rules/{bytes(32).hex()}")
+    assert refused.value.code == "view-rules/unknown"
+
+
 async def test_a_vendor_notices_a_changed_record_and_a_repeated_page(two: Consortium) -> None:
     await two.release("hospital-a", 4)
     client = await vendor(two)
     permission = await client.request_permission("HRESCH")
     source = two.gateways["hospital-a"].source
-    source.releases[1][1][b"/n"] = b"99"
+    source.releases[1][1][b"/valueInteger"] = b"99"
     with pytest.raises(PeerFault):
         _ = [item async for item in client.query(permission)]
     source.releases[1] = source.releases[0]

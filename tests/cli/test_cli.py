@@ -63,7 +63,7 @@ def proof(tmp_path: Path) -> tuple[Path, Path]:
     chain.append([])
     bundle = decode_bundle(ProofMaker(chain).state(PARAMETERS_KEY))
     assert isinstance(bundle, StateBundle)
-    saved = SavedProof(GENESIS.chain_id, (), bundle, None, PARAMETERS_KEY)
+    saved = SavedProof(GENESIS.chain_id, (), bundle, None, PARAMETERS_KEY, None)
     (tmp_path / "proof.bin").write_bytes(saved.encode())
     (tmp_path / "genesis.bin").write_bytes(GENESIS.encode())
     return tmp_path / "proof.bin", tmp_path / "genesis.bin"

@@ -6,8 +6,14 @@ import pytest
 
 from ledger import codec
 from ledger.primitives import MemberId
-from ledger.types.governance import Admit, GiveVote, change_from_value
-from nodes.cli.consortium import WouldStop, change_of_vote, check_live, read_admission
+from ledger.types.governance import Admit, GiveVote, SetViewRules, change_from_value
+from nodes.cli.consortium import (
+    WouldStop,
+    change_of_vote,
+    check_live,
+    read_admission,
+    read_view_rules,
+)
 from nodes.cli.output import BadArgument
 from nodes.cli.status import evidence_rows, status_rows
 from nodes.config import load_genesis
@@ -18,6 +24,7 @@ from nodes.network_setup import (
     join_network,
     joining_plan,
 )
+from nodes.view_rules.files import known_rules, newest_rules, rule_files
 from tests.nodes.network import network
 
 NAMES = [MemberId(f"hospital-0{i}") for i in range(6)]
@@ -120,6 +127,17 @@ def test_a_hospital_that_joins_hands_out_public_parts_only(tmp_path: Path):
 def test_a_hospital_cannot_join_under_such_a_name(member: str, name: str):
     with pytest.raises(BadPlan):
         joining_plan(network()[1], member, name, "127.0.0.1", 0)
+
+
+def test_only_a_rule_file_that_is_shipped_is_ever_proposed(tmp_path: Path):
+    file = tmp_path / "rules.json"
+    for rules in known_rules().values():
+        file.write_bytes(rule_files()[rules.hash])
+        assert read_view_rules(file) == SetViewRules(rules.view, rules.hash)
+    for wrong in (b"{}", rule_files()[newest_rules("resident").hash] + b"\n"):
+        file.write_bytes(wrong)
+        with pytest.raises(BadArgument):
+            read_view_rules(file)
 
 
 @pytest.mark.parametrize("spoil", ["bytes", "kind", "authority", "endpoint"])

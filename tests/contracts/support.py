@@ -23,6 +23,7 @@ from ledger.primitives import (
     Signature,
     TimestampMs,
 )
+from ledger.types.entries import VIEWS
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.residents import enrolment_digest
 from ledger.types.transaction import (
@@ -31,6 +32,7 @@ from ledger.types.transaction import (
     sign_transaction,
     verify_transaction,
 )
+from nodes.view_rules.files import newest_rules
 
 GENESIS_MS = 1_700_000_000_000
 NOW = TimestampMs(GENESIS_MS + 1_000)
@@ -130,6 +132,7 @@ GENESIS = Genesis(
     MEMBERS,
     tuple(sorted((user for _, user in USERS.values()), key=lambda u: u.public_key.key_id)),
     tuple((MemberId(name), b"wrapped") for name in HOSPITALS),
+    tuple((view, newest_rules(view).hash) for view in VIEWS),
 )
 
 VALIDATORS: dict[str, tuple[FixedSigner, UserKey]] = {

@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from contracts.governance import validator_key
-from contracts.lookup import find_hospitals, find_member, find_user
+from contracts.lookup import find_hospitals, find_member, find_user, find_view_hashes
 from ledger.codec import Value
 from ledger.execution import current_voters
-from ledger.limits import MEMBERS_MAX, PROPOSAL_HEIGHTS, VALIDATORS_MAX
+from ledger.limits import (
+    MEMBERS_MAX,
+    PROPOSAL_HEIGHTS,
+    VALIDATORS_MAX,
+    VIEW_VERSIONS_MAX,
+)
 from ledger.primitives import Hash32, Height, KeyId, MemberId, TimestampMs
-from ledger.types.entries import member_key
+from ledger.types.entries import encode_view_hashes, member_key, view_key
 from ledger.types.genesis import Endpoints, Member, UserKey
 from ledger.types.governance import (
     HOSPITALS_KEY,
@@ -22,6 +27,7 @@ from ledger.types.governance import (
     USERS_ADMITTED_MAX,
     Admit,
     Proposal,
+    SetViewRules,
     TakeVote,
     encode_hospitals,
     possession_digest,
@@ -38,6 +44,7 @@ from tests.contracts.support import (
     genesis_state,
     patient,
 )
+from tests.vectors.fixed import named_hash
 
 PROPOSE, APPROVE, RENEW = (f"governance/{action}" for action in ("propose", "approve", "renew_key"))
 NEW = "hospital-new"
@@ -605,4 +612,36 @@ def test_a_change_that_is_none_proposes_nothing(change: Value) -> None:
 )
 def test_bad_arguments_change_nothing(action: str, args: tuple[Value, ...]) -> None:
     refused = Caller().refusal(administrator("hospital-a"), action, *args)
+    assert refused == ("governance/bad-arguments", ())
+
+
+# -- rules of views ------------------------------------------------------------------------------
+
+
+def test_a_quorum_puts_other_view_rules_into_force_and_keeps_the_old_ones():
+    caller = Caller()
+    (first,) = find_view_hashes(caller.state, "resident")
+    rules = named_hash("rules 2")
+    proposal, carried = caller.call(
+        administrator("hospital-a"), PROPOSE, SetViewRules("resident", rules).to_value()
+    )
+    assert (carried, find_view_hashes(caller.state, "resident")) == (0, (first,))
+    for name in HOSPITALS[1:3]:
+        caller.call(administrator(name), APPROVE, proposal)
+    assert find_view_hashes(caller.state, "resident") == (first, rules)
+    assert len(find_view_hashes(caller.state, "clinical")) == 1
+
+
+def test_rules_that_a_view_had_before_are_never_a_new_version():
+    caller = Caller()
+    (first,) = find_view_hashes(caller.state, "resident")
+    change = SetViewRules("resident", first).to_value()
+    refused = caller.refusal(administrator("hospital-a"), PROPOSE, change)
+    assert refused == ("governance/rules-exist", ())
+    full = tuple(named_hash(f"rules {i}") for i in range(VIEW_VERSIONS_MAX))
+    caller.state.put(view_key("resident"), encode_view_hashes(full))
+    refused = caller.refusal(administrator("hospital-a"), PROPOSE, change)
+    assert refused == ("governance/too-many-versions", ())
+    unknown = ("set-view-rules", "everything", bytes(32))
+    refused = caller.refusal(administrator("hospital-a"), PROPOSE, unknown)
     assert refused == ("governance/bad-arguments", ())

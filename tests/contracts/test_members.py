@@ -2,13 +2,20 @@
 
 import pytest
 
-from contracts.lookup import find_member, find_parameters, find_resident_keys, find_user
+from contracts.lookup import (
+    find_member,
+    find_parameters,
+    find_resident_keys,
+    find_user,
+    find_view_hashes,
+)
 from contracts.registry import Registry
 from ledger import codec
 from ledger.errors import NotCanonical
 from ledger.limits import RESIDENT_KEY_MS_MAX, RESIDENT_KEYS_MAX
 from ledger.primitives import Nonce
-from ledger.types.entries import group_key
+from ledger.types.entries import VIEWS, group_key
+from nodes.view_rules.files import newest_rules
 from tests.contracts.support import (
     CHALLENGE,
     GENESIS,
@@ -38,8 +45,11 @@ def test_genesis_gives_every_member_key_and_parameter():
     assert find_parameters(state) == GENESIS.parameters
     wraps = codec.decode(state.values[group_key(1)], 65_536, "wraps")
     assert wraps == tuple((name, b"wrapped") for name in HOSPITALS)
+    assert [find_view_hashes(state, view) for view in VIEWS] == [
+        (newest_rules(view).hash,) for view in VIEWS
+    ]
     keys = [key for key, _ in registry.genesis_values(GENESIS)]
-    assert len(keys) == len(set(keys)) == len(MEMBERS) + len(USERS) + len(HOSPITALS) + 6
+    assert len(keys) == len(set(keys)) == len(MEMBERS) + len(USERS) + len(HOSPITALS) + 6 + 3
 
 
 def test_state_without_parameters_is_refused_not_guessed():

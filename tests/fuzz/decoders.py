@@ -37,6 +37,7 @@ from ledger.limits import (
     FRAME_BYTES_MAX,
     MEMBERS_MAX,
     TRANSACTION_BYTES_MAX,
+    VIEW_VERSIONS_MAX,
 )
 from ledger.merkle import state_tree
 from ledger.merkle.log_tree import Frontier, root_of
@@ -58,6 +59,7 @@ from tests.vectors import fixed, make
 
 NOT_HERE = {
     "contracts.actions.Action.parse": "a protocol; each action has its own entry",
+    "ledger.light.view_rules.ViewRules.decode": "tests/light/test_view_rules.py: JSON",
     "nodes.client.http.HttpClient.parse_json": "JSON of the standard library; limited by bytes",
     "nodes.gateway.fhir.parse_json": "tests/gateway/test_fhir.py: it has no one encoding",
     "nodes.gateway.records_db.DeidentifiedVersion.from_value": "the gateway's own database",
@@ -292,6 +294,7 @@ def _governance_decoders() -> Iterable[Decoder]:
     changes = [
         governance.Admit(document.members[0], document.users[:1]),
         governance.GiveVote(fixed.hospital(1)),
+        governance.SetViewRules("resident", fixed.named_hash("rules")),
         governance.TakeVote(fixed.hospital(2)),
     ]
     some = fixed.named_hash("one")
@@ -316,6 +319,13 @@ def _governance_decoders() -> Iterable[Decoder]:
         governance.encode_hospitals,
         40 * MEMBERS_MAX,
         governance.encode_hospitals(approvals),
+    )
+    yield _bytes(
+        "view hashes",
+        entries.decode_view_hashes,
+        entries.encode_view_hashes,
+        64 * VIEW_VERSIONS_MAX,
+        entries.encode_view_hashes((fixed.named_hash("rules"), fixed.named_hash("newer"))),
     )
     yield _action(
         "governance/propose",
@@ -472,7 +482,7 @@ def _light_decoders() -> Iterable[Decoder]:
     one = kit.story(4)
     entry = one.entry_bundle(one.commit(), entries.release_log(kit.HOLDER), 4)
     shown = commitment.Disclosure.decode(_hex(_vectors("commitment")["disclosures"])[0])
-    kept = saved.SavedProof(one.genesis.chain_id, (), entry, shown, entry.state.key)
+    kept = saved.SavedProof(one.genesis.chain_id, (), entry, shown, entry.state.key, None)
     yield _bytes(
         "saved proof",
         saved.SavedProof.decode,

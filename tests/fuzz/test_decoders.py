@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ledger.commitment import Disclosure
 from ledger.errors import PeerFault
 from ledger.limits import CODEC_ITEMS_MAX, COMMITMENT_FIELDS_MAX, SALT_BYTES
+from ledger.primitives import ZERO_HASH
 from tests.fuzz.decoders import DECODERS, NOT_HERE, Decoder
 from tests.fuzz.mutation import bombs, mutated
 from tests.fuzz.properties import Broken, check, check_memory, check_work
@@ -97,7 +98,7 @@ def test_R3_memory_and_work_are_bounded_for_the_largest_values() -> None:
 
 def test_R3_the_largest_disclosure_is_within_the_bounds_of_the_codec() -> None:
     shown = tuple((b"%06d" % i, b"", bytes(SALT_BYTES)) for i in range(COMMITMENT_FIELDS_MAX + 1))
-    assert check(DECODERS["disclosure"], Disclosure("clinical", 1, shown, ()).encode())
+    assert check(DECODERS["disclosure"], Disclosure("clinical", ZERO_HASH, shown, ()).encode())
 
 
 @every_decoder

@@ -6,7 +6,9 @@ import pytest
 
 from ledger.commitment import verify_disclosure
 from ledger.crypto.sealing import Metadata, patient_key, row_key, unseal
+from ledger.errors import PeerFault
 from nodes.gateway import indexer
+from nodes.gateway.dicom_release import PixelsAtRisk, verify_deidentified_files
 from nodes.gateway.directory_store import DirectoryStore
 from nodes.gateway.disclosure import RecordAltered
 from nodes.gateway.indexer import Indexer, IndexKeys, IndexSummary, padded
@@ -16,6 +18,8 @@ from nodes.gateway.records_db import RecordsDb
 from nodes.gateway.releases import Releases
 from nodes.gateway.sources import StoreSource
 from nodes.storage.memory import MemoryStorage
+from nodes.view_rules.files import newest_rules
+from tests.gateway.test_dicom import changed
 from tests.gateway.world import MEMBER, NATIONAL, Chain, Killed, observation, patient, write
 
 KEYS = IndexKeys(b"p" * 32, b"g" * 32, 1)
@@ -49,7 +53,13 @@ class Hospital:
 
     async def index(self, rows: int = 200) -> IndexSummary:
         indexer = Indexer(
-            self.db, [self.store], KEYS, self.outbox, year=2026, rows_per_transaction=rows
+            self.db,
+            [self.store],
+            KEYS,
+            self.outbox,
+            year=2026,
+            rules=newest_rules("deidentified"),
+            rows_per_transaction=rows,
         )
         return await indexer.run()
 
@@ -185,7 +195,7 @@ async def test_a_moved_file_is_followed(hospital: Hospital) -> None:
     (hospital.root / "0.json").rename(hospital.root / "9.json")
     assert (await hospital.index()).unchanged == 16
     row = hospital.chain.rows()[0]
-    assert await hospital.source.read(0, row, "clinical") is not None
+    assert await hospital.source.read(0, row, newest_rules("clinical")) is not None
 
 
 async def test_a_removed_record_is_counted_as_missing(hospital: Hospital) -> None:
@@ -199,18 +209,18 @@ async def test_LIGHT_1_a_value_changed_on_disk_is_noticed_and_nothing_is_shown(
 ) -> None:
     await hospital.index()
     row = next(r for r in hospital.chain.rows() if r.root == _root(hospital, "Observation/o1"))
-    released = await hospital.source.read(1, row, "clinical")
+    released = await hospital.source.read(1, row, newest_rules("clinical"))
     assert released is not None
     values = verify_disclosure(released.disclosure, row.root)
     assert values[b"/valueQuantity/value"] == b"1.50"
     path = hospital.root / "0.json"
     path.write_text(path.read_text().replace("1.50", "1.5", 3))
     with pytest.raises(RecordAltered) as caught:
-        await hospital.source.read(1, row, "clinical")
+        await hospital.source.read(1, row, newest_rules("clinical"))
     assert "1.5" not in str(caught.value)
     path.unlink()
     with pytest.raises(RecordAltered):
-        await hospital.source.read(1, row, "clinical")
+        await hospital.source.read(1, row, newest_rules("clinical"))
 
 
 async def test_PRIV_2_releases_are_made_verified_and_paged(hospital: Hospital) -> None:
@@ -231,6 +241,40 @@ async def test_PRIV_2_releases_are_made_verified_and_paged(hospital: Hospital) -
         assert values[b"/effectiveDateTime~year"] == b'"2019"'
         text = b" ".join(values.values())
         assert not any(word in text for word in (b"Zhang", b"139", b"Li", b"Patient/", b"o1"))
+
+
+async def test_released_images_are_those_of_the_released_record(tmp_path: Path) -> None:
+    sick = {"StudyInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.1", "PatientID": "P2"}
+    files = [
+        changed("CT_small.dcm", tmp_path / "a.dcm"),
+        changed("CT_small.dcm", tmp_path / "b.dcm", BurnedInAnnotation="YES", **sick),
+    ]
+    hospital = Hospital(tmp_path)
+    await hospital.index()
+    assert (await Releases(hospital.db, hospital.outbox, 2).run()).released == 2
+    page = await hospital.source.released("", "CT", 0, 9)
+    refused = 0
+    for index, disclosure in page.records:
+        fields = {path: value for path, value, _ in disclosure.shown}
+        try:
+            (data,) = await hospital.source.released_images(index) or ()
+        except PixelsAtRisk:
+            refused += 1
+            continue
+        (tmp_path.parent / "released.dcm").write_bytes(data)
+        del fields[b"@dependencies"]
+        rules = newest_rules("deidentified")
+        verify_deidentified_files(fields, [tmp_path.parent / "released.dcm"], rules)
+    assert (len(page.records), refused) == (2, 1)
+    assert await hospital.source.released_images(2) is None
+    changed("CT_small.dcm", files[0], SliceThickness="9")
+    outcomes = []
+    for index in range(2):
+        try:
+            await hospital.source.released_images(index)
+        except PeerFault as error:
+            outcomes.append(type(error))
+    assert sorted(outcomes, key=str) == sorted([PixelsAtRisk, RecordAltered], key=str)
 
 
 async def test_PRIV_2_a_release_killed_before_its_receipt_is_not_repeated(

@@ -28,6 +28,8 @@ from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Hash32
 from tests.ledger.test_log_tree import twin_root
 
+RULES = hash_tagged(Tag.VIEW_RULES, b"a rule file")
+
 SECRET = bytes(range(32))
 VALUES = {
     b"/resourceType": b'"Observation"',
@@ -90,10 +92,10 @@ def test_any_record_has_the_root_of_the_specification_and_any_part_verifies(
     split = {pair for pair in dependencies if pair[0] in chosen and pair[1] not in chosen}
     if split:
         with pytest.raises(SplitDependency) as caught:
-            disclose(made, chosen.__contains__, "resident", 1)
+            disclose(made, chosen.__contains__, "resident", RULES)
         assert caught.value.split == len(split)
         return
-    disclosure = disclose(made, chosen.__contains__, "resident", 1)
+    disclosure = disclose(made, chosen.__contains__, "resident", RULES)
     again = Disclosure.decode(disclosure.encode())
     assert again == disclosure
     assert verify_disclosure(again, made.root) == {path: values[path] for path in chosen}
@@ -126,12 +128,12 @@ def test_a_changed_path_value_or_secret_gives_another_root(
 def test_a_record_without_fields_still_has_its_dependencies() -> None:
     made = commit({}, [])
     assert made.root == root_of([leaf_hash(twin_leaf(DEPENDENCIES_PATH, b"\x90"))])
-    assert verify_disclosure(disclose(made, lambda _: False, "clinical", 1), made.root) == {}
+    assert verify_disclosure(disclose(made, lambda _: False, "clinical", RULES), made.root) == {}
 
 
 def test_PRIV_1_hidden_fields_leave_only_hashes_and_reprs_show_nothing() -> None:
     made = commit()
-    disclosure = disclose(made, SHOWN.__contains__, "resident", 1)
+    disclosure = disclose(made, SHOWN.__contains__, "resident", RULES)
     assert b"glucose" not in disclosure.encode()
     assert b"/code/text" not in disclosure.encode()
     assert SECRET not in disclosure.encode()
@@ -183,12 +185,12 @@ def test_what_is_committed_can_be_disclosed_within_the_limit(values: list[bytes]
         with pytest.raises(TooLarge) as caught:
             commit(record, [])
     for choice in (set(record), set[bytes]()):
-        disclosure = disclose(made, choice.__contains__, "deidentified", 2**64 - 1)
+        disclosure = disclose(made, choice.__contains__, "deidentified", RULES)
         assert len(disclosure.encode()) <= caught.value.size
 
 
 MADE = commit()
-GOOD = disclose(MADE, SHOWN.__contains__, "resident", 1)
+GOOD = disclose(MADE, SHOWN.__contains__, "resident", RULES)
 
 
 def shown_leaf(path: bytes) -> Hash32:
@@ -225,7 +227,7 @@ def own_tree(listed: bytes) -> tuple[Disclosure, Hash32]:
     shown = ((b"/a", b"1", salt), (DEPENDENCIES_PATH, listed, salt))
     leaves = sorted(hash_tagged(Tag.FIELD, item[2], item[0], item[1]) for item in shown)
     root = root_of([leaf_hash(leaf) for leaf in leaves])
-    return Disclosure("clinical", 1, shown, ()), root
+    return Disclosure("clinical", RULES, shown, ()), root
 
 
 A_LEAF = hash_tagged(Tag.FIELD, bytes(16), b"/a", b"1")
@@ -278,7 +280,7 @@ def bad_disclosures() -> dict[str, tuple[Disclosure, Hash32, str]]:
         "dependencies hidden": (hide(DEPENDENCIES_PATH), root, "not shown"),
         "value without its unit": (hide(b"/valueQuantity/unit"), root, "depends on"),
         "value without its status": (hide(b"/status"), root, "depends on"),
-        "nothing": (Disclosure("resident", 1, (), ()), root, "root"),
+        "nothing": (Disclosure("resident", RULES, (), ()), root, "root"),
         "dependencies that are no codec value": (*own_tree(b"\xc1"), "malformed"),
         "dependencies that are no array": (*own_tree(b"\x00"), "malformed"),
         "a pair of three": (*own_tree(codec.encode([[LOW, LOW, LOW]])), "malformed"),
@@ -316,30 +318,30 @@ def test_too_many_leaves_are_refused_before_they_are_hashed(
 
 def test_a_view_that_splits_a_dependency_is_a_callers_bug() -> None:
     with pytest.raises(SplitDependency) as caught:
-        disclose(MADE, lambda path: path == b"/valueQuantity/value", "resident", 3)
-    assert caught.value.field_values() == {"view": "resident", "version": 3, "split": 2}
+        disclose(MADE, lambda path: path == b"/valueQuantity/value", "resident", RULES)
+    assert caught.value.field_values() == {"view": "resident", "split": 2}
     with pytest.raises(BadRecord):
-        disclose(MADE, SHOWN.__contains__, "everything", 1)
+        disclose(MADE, SHOWN.__contains__, "everything", RULES)
 
 
 BAD_ENCODINGS: dict[str, bytes] = {
     "empty": b"",
     "truncated": GOOD.encode()[:-1],
     "extended": GOOD.encode() + b"\xc0",
-    "three fields": codec.encode(["resident", 1, GOOD.shown]),
-    "five fields": codec.encode(["resident", 1, GOOD.shown, GOOD.hidden, None]),
+    "three fields": codec.encode(["resident", RULES, GOOD.shown]),
+    "five fields": codec.encode(["resident", RULES, GOOD.shown, GOOD.hidden, None]),
     "unknown view": codec.encode(["Resident", 1, GOOD.shown, GOOD.hidden]),
-    "view of a wrong type": codec.encode([b"resident", 1, GOOD.shown, GOOD.hidden]),
+    "view of a wrong type": codec.encode([b"resident", RULES, GOOD.shown, GOOD.hidden]),
     "version of a wrong type": codec.encode(["resident", "1", GOOD.shown, GOOD.hidden]),
-    "no list of fields": codec.encode(["resident", 1, None, GOOD.hidden]),
-    "a field of two": codec.encode(["resident", 1, [GOOD.shown[0][:2]], GOOD.hidden]),
-    "a path of text": codec.encode(["resident", 1, [["/a", b"1", bytes(16)]], []]),
-    "a path too long": codec.encode(["resident", 1, [[bytes(1025), b"1", bytes(16)]], []]),
-    "a value of a wrong type": codec.encode(["resident", 1, [[b"/a", 1, bytes(16)]], []]),
-    "a salt of 15 bytes": codec.encode(["resident", 1, [[b"/a", b"1", bytes(15)]], []]),
-    "a salt of 17 bytes": codec.encode(["resident", 1, [[b"/a", b"1", bytes(17)]], []]),
-    "a hidden leaf of 31 bytes": codec.encode(["resident", 1, [], [bytes(31)]]),
-    "a hidden leaf of 33 bytes": codec.encode(["resident", 1, [], [bytes(33)]]),
+    "no list of fields": codec.encode(["resident", RULES, None, GOOD.hidden]),
+    "a field of two": codec.encode(["resident", RULES, [GOOD.shown[0][:2]], GOOD.hidden]),
+    "a path of text": codec.encode(["resident", RULES, [["/a", b"1", bytes(16)]], []]),
+    "a path too long": codec.encode(["resident", RULES, [[bytes(1025), b"1", bytes(16)]], []]),
+    "a value of a wrong type": codec.encode(["resident", RULES, [[b"/a", 1, bytes(16)]], []]),
+    "a salt of 15 bytes": codec.encode(["resident", RULES, [[b"/a", b"1", bytes(15)]], []]),
+    "a salt of 17 bytes": codec.encode(["resident", RULES, [[b"/a", b"1", bytes(17)]], []]),
+    "a hidden leaf of 31 bytes": codec.encode(["resident", RULES, [], [bytes(31)]]),
+    "a hidden leaf of 33 bytes": codec.encode(["resident", RULES, [], [bytes(33)]]),
 }
 
 
@@ -361,7 +363,7 @@ def test_LIGHT_1_a_flipped_bit_changes_the_view_or_is_refused(data: st.DataObjec
     except PeerFault:
         return
     # The root does not cover these two: whoever asked compares them with what was asked for.
-    assert replace(disclosure, view=GOOD.view, view_version=GOOD.view_version) == GOOD
+    assert replace(disclosure, view=GOOD.view, rules=GOOD.rules) == GOOD
 
 
 @given(st.binary(max_size=200))

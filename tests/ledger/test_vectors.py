@@ -153,9 +153,24 @@ def test_LIGHT_1_a_client_with_the_recorded_bytes_alone_verifies_them() -> None:
     assert [row.status for row in rows] == ["superseded", "entered-in-error", None, None]
     released = verify_log_entry_bundle(trusted, entry, entry.state.key, now, 60_000)
     assert released.entry.hex() == recorded("commitment.json")["root"]
-    report = verify_saved_proof(genesis, bytes.fromhex(vectors["saved proof"]), now)
+    report = verify_saved_proof(genesis, bytes.fromhex(vectors["saved proof"]), now, {})
     assert report.patient_list is not None
     assert report.patient_list.rows == rows
+    kept = bytes.fromhex(vectors["saved proof of a record"])
+    opened = verify_saved_proof(genesis, kept, now, fixed.KNOWN_RULES).record
+    assert opened is not None
+    assert opened.fields[b"/valueQuantity/value"] == b"1.50"
+
+
+def test_view_vectors_say_what_is_shown_and_in_which_form() -> None:
+    vectors = recorded("views.json")
+    resident = vectors["decisions"]["resident"]["MedicationRequest"]
+    hidden = {path for path, (rule, shown) in resident.items() if not shown}
+    assert {resident[path][0] for path in hidden} == {"medication-details"}
+    assert "/dosageInstruction/0/text" in hidden
+    formed = vectors["of the form that is asked for"]
+    assert "/code/coding/0/code" in formed
+    assert not {"/code/coding/1/code", "/code/coding/2/system", "/valueInteger"} & set(formed)
 
 
 def test_sealing_vectors_open() -> None:

@@ -17,7 +17,15 @@ from ledger.merkle.proof import StateProof
 from ledger.primitives import ZERO_HASH, Hash32, Height, MemberId, TimestampMs
 from ledger.types.block import Header
 from ledger.types.certificate import CertifiedHeader
-from ledger.types.entries import LogRoot, StatusChange, access_log, patient_log, release_log
+from ledger.types.entries import (
+    LogRoot,
+    StatusChange,
+    access_log,
+    encode_view_hashes,
+    patient_log,
+    release_log,
+    view_key,
+)
 from ledger.types.genesis import Genesis
 from ledger.types.membership import Membership
 from tests.vectors import fixed
@@ -218,4 +226,6 @@ def story(n: int) -> Chain:
     chain.append(access_log(PATIENT), fixed.disclosed().encode())
     chain.append(release_log(HOLDER), *(fixed.named_hash(f"release {i}") for i in range(9)))
     chain.values[b"parameters"] = b"\x94\x08\x64\x01\x02"
+    for view, rules in fixed.VIEW_RULES.items():
+        chain.values[view_key(view)] = encode_view_hashes((rules.hash,))
     return chain

@@ -13,7 +13,10 @@ from ledger.crypto.sealing import SealBroken
 from ledger.errors import NotCanonical, OutOfRange, PeerFault, ProofInvalid
 from ledger.light.bundles import MembershipChange
 from ledger.light.records import (
+    ListedRow,
     PatientList,
+    RuleBook,
+    VerifiedRecord,
     WrongView,
     open_sealed,
     verify_access_log,
@@ -21,11 +24,16 @@ from ledger.light.records import (
     verify_patient_list,
     verify_record,
 )
-from ledger.light.saved import DisclosureUnplaced, SavedProof, verify_saved_proof
+from ledger.light.saved import (
+    DisclosureUnplaced,
+    SavedProof,
+    SavedProofReport,
+    verify_saved_proof,
+)
 from ledger.light.trust import HeaderFromTheFuture, MembershipUnknown, WrongChain
 from ledger.light.verify import WrongKey
 from ledger.primitives import MemberId
-from ledger.types.entries import StatusChange, access_log, patient_log, release_log
+from ledger.types.entries import StatusChange, access_log, patient_log, release_log, view_key
 from tests.light.kit import HOLDER, LIST, MAX_AGE_MS, OTHER_PATIENT, PATIENT, Chain, story
 from tests.vectors import fixed
 
@@ -46,10 +54,16 @@ def record(name: str) -> RecordCommitment:
 
 
 def shown(of: RecordCommitment, view: str = "resident") -> Disclosure:
-    return disclose(of, lambda path: path != b"/note/0", view, 1)
+    return disclose(of, lambda path: path != b"/note/0", view, RULES[view].hash)
 
 
 RECORD = record("one")
+RULES = fixed.VIEW_RULES
+BOOK = RuleBook("deidentified", [RULES["deidentified"].hash], fixed.KNOWN_RULES)
+
+
+def opened(row: ListedRow, disclosure: Disclosure) -> VerifiedRecord:
+    return verify_record(row, disclosure, RULES["resident"])
 
 
 def listed(chain: Chain) -> PatientList:
@@ -109,7 +123,7 @@ def test_a_row_that_supersedes_marks_the_old_one_by_itself() -> None:
 
 def test_a_record_shows_its_fields_and_counts_the_hidden_ones() -> None:
     row = listed(with_record()).rows[-1]
-    verified = verify_record(row, shown(RECORD))
+    verified = opened(row, shown(RECORD))
     assert verified.fields == {
         b"/status": b'"active"',
         b"/quantity/value": b"1.50",
@@ -137,11 +151,11 @@ def test_LIGHT_1_records_that_are_refused() -> None:
     ]
     for disclosure in wrong:
         with pytest.raises(ProofInvalid):
-            verify_record(row, disclosure)
+            opened(row, disclosure)
     with pytest.raises(ProofInvalid):
-        verify_record(listed(with_record()).rows[0], good)
+        opened(listed(with_record()).rows[0], good)
     with pytest.raises(WrongView):
-        verify_record(row, replace(good, view_version=2))
+        opened(row, replace(good, rules=RULES["clinical"].hash))
 
 
 def test_PRIV_2_a_released_record_verifies_against_its_root_alone() -> None:
@@ -150,15 +164,15 @@ def test_PRIV_2_a_released_record_verifies_against_its_root_alone() -> None:
     good = shown(RECORD, "deidentified")
 
     def verify(disclosure: Disclosure, holder: MemberId = HOLDER) -> object:
-        return verify_deidentified(chain.trusted, bundle, disclosure, holder, NOW, MAX_AGE_MS)
+        return verify_deidentified(chain.trusted, bundle, disclosure, holder, BOOK, NOW, MAX_AGE_MS)
 
     assert verify(good) == replace(
-        verify_record(listed(with_record()).rows[-1], shown(RECORD)), view="deidentified"
+        opened(listed(with_record()).rows[-1], shown(RECORD)), view="deidentified"
     )
     with pytest.raises(WrongView):
         verify(shown(RECORD, "clinical"))
     with pytest.raises(WrongView):
-        verify(replace(good, view_version=0))
+        verify(replace(good, rules=RULES["resident"].hash))
     with pytest.raises(ProofInvalid):
         verify(shown(record("two"), "deidentified"))
     with pytest.raises(WrongKey):
@@ -171,7 +185,7 @@ def test_a_release_that_is_no_root_is_refused() -> None:
     bundle = chain.entry_bundle(chain.commit(), RELEASES, 9)
     with pytest.raises(OutOfRange):
         verify_deidentified(
-            chain.trusted, bundle, shown(RECORD, "deidentified"), HOLDER, NOW, MAX_AGE_MS
+            chain.trusted, bundle, shown(RECORD, "deidentified"), HOLDER, BOOK, NOW, MAX_AGE_MS
         )
 
 
@@ -212,8 +226,15 @@ def saved(kind: str) -> tuple[bytes, SavedProof]:
         "release": shown(RECORD, "deidentified"),
     }.get(kind)
     key = bundle.key if kind in ("state", "absence") else bundle.state.key
-    proof = SavedProof(chain.genesis.chain_id, tuple(chain.changes), bundle, disclosure, key)
+    rules = None
+    if disclosure is not None:
+        rules = chain.state_bundle(certified, view_key(disclosure.view))
+    proof = SavedProof(chain.genesis.chain_id, tuple(chain.changes), bundle, disclosure, key, rules)
     return chain.genesis.encode(), proof
+
+
+def checked(genesis: bytes, data: bytes, now_ms: int | None) -> SavedProofReport:
+    return verify_saved_proof(genesis, data, now_ms, fixed.KNOWN_RULES)
 
 
 KINDS = ("list", "release", "access", "state", "absence", "row")
@@ -224,10 +245,10 @@ def test_a_saved_proof_is_verified_from_the_genesis_document_alone(kind: str) ->
     genesis, proof = saved(kind)
     data = proof.encode()
     assert SavedProof.decode(data) == proof
-    report = verify_saved_proof(genesis, data, NOW)
+    report = checked(genesis, data, NOW)
     assert (report.key, report.header.height) == (proof.key, 4)
     assert report.age_ms == NOW - report.header.time_ms
-    assert verify_saved_proof(genesis, data, None) == replace(report, age_ms=None)
+    assert checked(genesis, data, None) == replace(report, age_ms=None)
     assert (report.record is not None) == (proof.disclosure is not None)
     assert (report.patient_list is not None) == (kind == "list")
     assert (report.row is not None) == (kind == "list")
@@ -236,9 +257,9 @@ def test_a_saved_proof_is_verified_from_the_genesis_document_alone(kind: str) ->
         assert report.row.index == 6
         assert report.record.fields[b"/status"] == b'"active"'
     # However old it is: its age is shown, not bounded.
-    assert verify_saved_proof(genesis, data, NOW + 10**12).age_ms == report.age_ms + 10**12
+    assert checked(genesis, data, NOW + 10**12).age_ms == report.age_ms + 10**12
     with pytest.raises(HeaderFromTheFuture):
-        verify_saved_proof(genesis, data, report.header.time_ms - 3_600_000)
+        checked(genesis, data, report.header.time_ms - 3_600_000)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -250,7 +271,7 @@ def test_LIGHT_1_any_flipped_bit_of_a_saved_proof_is_refused(kind: str) -> None:
     # The first and last bytes hold the kind, the chain id, the disclosure and the key.
     for place in {*places, *range(80), *range(bits - 160, bits)}:
         with pytest.raises(PeerFault):
-            verify_saved_proof(genesis, (number ^ 1 << place).to_bytes(len(data), "big"), NOW)
+            checked(genesis, (number ^ 1 << place).to_bytes(len(data), "big"), NOW)
 
 
 @pytest.mark.parametrize("kind", ["list", "release"])
@@ -263,7 +284,7 @@ def test_LIGHT_1_every_flipped_bit_of_a_disclosures_head_is_refused(kind: str) -
         flipped = bytearray(data)
         flipped[start + place // 8] ^= 1 << place % 8
         with pytest.raises(PeerFault):
-            verify_saved_proof(genesis, bytes(flipped), NOW)
+            checked(genesis, bytes(flipped), NOW)
 
 
 def test_LIGHT_1_saved_proofs_that_are_refused() -> None:
@@ -272,6 +293,8 @@ def test_LIGHT_1_saved_proofs_that_are_refused() -> None:
     _, state = saved("state")
     _, row = saved("row")
     assert proof.disclosure is not None
+    disclosed = {"disclosure": proof.disclosure, "rules": proof.rules}
+    other_rules = replace(proof.disclosure, rules=RULES["clinical"].hash)
     cases: list[tuple[type[PeerFault], bytes, SavedProof]] = [
         (WrongChain, fixed.genesis(5).encode(), proof),
         (WrongChain, genesis, replace(proof, chain_id=fixed.named_hash("other"))),
@@ -281,14 +304,17 @@ def test_LIGHT_1_saved_proofs_that_are_refused() -> None:
         (WrongKey, genesis, replace(proof, key=patient_log(OTHER_PATIENT))),
         (WrongKey, genesis, replace(proof, key=b"")),
         (DisclosureUnplaced, genesis, replace(proof, disclosure=shown(record("two")))),
-        (DisclosureUnplaced, genesis, replace(state, disclosure=proof.disclosure)),
-        (DisclosureUnplaced, genesis, replace(row, disclosure=proof.disclosure)),
-        (WrongView, genesis, replace(release, disclosure=proof.disclosure)),
-        (WrongView, genesis, replace(proof, disclosure=replace(proof.disclosure, view_version=0))),
+        (DisclosureUnplaced, genesis, replace(state, **disclosed)),
+        (DisclosureUnplaced, genesis, replace(row, **disclosed)),
+        (DisclosureUnplaced, genesis, replace(proof, rules=None)),
+        (DisclosureUnplaced, genesis, replace(row, rules=proof.rules)),
+        (WrongKey, genesis, replace(proof, rules=release.rules)),
+        (WrongView, genesis, replace(release, **disclosed)),
+        (WrongView, genesis, replace(proof, disclosure=other_rules)),
     ]
     for error, document, wrong in cases:
         with pytest.raises(error):
-            verify_saved_proof(document, wrong.encode(), NOW)
+            checked(document, wrong.encode(), NOW)
 
 
 def test_B1_what_is_no_saved_proof_is_refused() -> None:
@@ -305,4 +331,4 @@ def test_B1_what_is_no_saved_proof_is_refused() -> None:
         codec.encode([*fields, None]),
     ):
         with pytest.raises(NotCanonical):
-            verify_saved_proof(genesis, wrong, NOW)
+            checked(genesis, wrong, NOW)

@@ -23,7 +23,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.types.certificate", "ledger.types.genesis"),
     ("ledger.types.evidence", "ledger.types.governance", "ledger.types.residents"),
     # ledger: verifying. Stands below execution and consensus, so that it can never load them.
-    ("ledger.light.bundles",),
+    ("ledger.light.bundles", "ledger.light.view_rules"),
     ("ledger.light.trust",),
     ("ledger.light.verify",),
     ("ledger.light.records",),
@@ -63,7 +63,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("contracts.audit", "contracts.members", "contracts.sharing"),
     ("contracts.registry",),
     # nodes, by package; the modules of one package may use each other, without a cycle
-    ("nodes.ports", "nodes.token_bucket"),
+    ("nodes.ports", "nodes.token_bucket", "nodes.view_rules"),
     ("nodes.frames", "nodes.observability"),
     ("nodes.quotas",),
     ("nodes.storage",),

@@ -23,6 +23,7 @@ PURE_IMPORTS = {
     "heapq",
     "hmac",
     "itertools",
+    "json",
     "ledger",
     "msgpack",
     "operator",

@@ -36,8 +36,8 @@ def hash_tagged(tag: bytes, *parts: bytes) -> Hash32:
 
 
 def signing_digest(tag: bytes, chain_id: Hash32, *parts: bytes) -> Hash32:
-    """The same with protocol version 1 and the chain between tag and parts."""
-    return hash_tagged(tag, b"\x01", chain_id, *parts)
+    """The same with protocol version 2 and the chain between tag and parts."""
+    return hash_tagged(tag, b"\x02", chain_id, *parts)
 
 
 def vote_digest(kind: bytes, chain_id: Hash32, height: int, view: int, content: Hash32) -> Hash32:

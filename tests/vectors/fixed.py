@@ -1,5 +1,6 @@
 """Fixed keys, dates and examples of every wire type: what vectors and fuzz tests start from."""
 
+import json
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from ledger.crypto import sealing
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.crypto.keys import PublicKey, encode_public_key, encode_signature
+from ledger.light.view_rules import ViewRules
 from ledger.primitives import (
     ZERO_HASH,
     Hash32,
@@ -24,7 +26,15 @@ from ledger.primitives import (
 )
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest
-from ledger.types.entries import Disclosed, LogRoot, Permission, ReleaseDisclosed, Row, StatusChange
+from ledger.types.entries import (
+    VIEWS,
+    Disclosed,
+    LogRoot,
+    Permission,
+    ReleaseDisclosed,
+    Row,
+    StatusChange,
+)
 from ledger.types.evidence import Evidence, Statement
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.governance import Admit, Change, Proposal
@@ -148,7 +158,28 @@ def genesis(n: int = 4) -> Genesis:
         tuple(sorted(hospitals + others, key=lambda member: member.id)),
         tuple(sorted(users, key=lambda user: user.public_key.key_id)),
         tuple((hospital(i), wrapped_key(i)) for i in range(n)),
+        tuple((view, rules.hash) for view, rules in VIEW_RULES.items()),
     )
+
+
+def _view_rules(view: str) -> ViewRules:
+    """A small rule file: the resident view hides notes, the others show all."""
+    file = {
+        "view": view,
+        "version": 1,
+        "texts": {
+            "notes": {"en": "Notes are hidden.", "zh": "\u5907\u6ce8\u4e88\u4ee5\u9690\u85cf\u3002"}
+        },
+        "rules": [{"id": "notes", "kinds": ["*", "DICOM"], "action": "hide", "paths": ["note/**"]}],
+        "otherwise": {"id": "rest", "action": "show"},
+    }
+    if view == "clinical":
+        file |= {"texts": {}, "rules": []}
+    return ViewRules.decode(json.dumps(file).encode())
+
+
+VIEW_RULES = {view: _view_rules(view) for view in VIEWS}
+KNOWN_RULES = {rules.hash: rules for rules in VIEW_RULES.values()}
 
 
 def wrapped_key(index: int) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ledger import codec
 from ledger.catchup import BlockRequest, CommittedBlock, Status, encode_blocks
 from ledger.codec import Value
-from ledger.commitment import Disclosure, Field, commit_record, disclose
+from ledger.commitment import Disclosure, Field, RecordCommitment, commit_record, disclose
 from ledger.consensus.messages import (
     Commit,
     NewView,
@@ -57,6 +57,7 @@ from ledger.snapshot.messages import (
 from ledger.types.block import Block, Header, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, commit_digest, vote_digest
 from ledger.types.entries import (
+    VIEWS,
     Disclosed,
     LogRoot,
     Permission,
@@ -64,6 +65,7 @@ from ledger.types.entries import (
     Row,
     StatusChange,
     release_log,
+    view_key,
 )
 from ledger.types.evidence import Evidence, Statement
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
@@ -71,6 +73,7 @@ from ledger.types.governance import (
     Admit,
     GiveVote,
     Proposal,
+    SetViewRules,
     TakeVote,
     encode_hospitals,
     possession_digest,
@@ -83,6 +86,7 @@ from nodes.frames import Channel
 from nodes.ports import Vote
 from nodes.storage.safety_store import encode_vote
 from nodes.storage.snapshots import Snapshot
+from nodes.view_rules.files import newest_rules
 from tests.consensus import kit as consensus
 from tests.light import kit
 from tests.snapshot import kit as snapshot_kit
@@ -264,6 +268,7 @@ def governance_vectors() -> Vectors:
         "admit": fixed.admission(),
         "give-vote": GiveVote(fixed.hospital(4)),
         "take-vote": TakeVote(fixed.hospital(4)),
+        "set-view-rules": SetViewRules("resident", fixed.VIEW_RULES["resident"].hash),
     }
     chain_id, new = fixed.genesis().chain_id, fixed.FixedSigner("consensus 4, renewed")
     possession = possession_digest(chain_id, fixed.hospital(4), new.public_key)
@@ -304,7 +309,11 @@ def merkle_vectors() -> Vectors:
     }
 
 
-def _record() -> tuple[Vectors, bytes]:
+RECORD_SECRET = sha256(b"record secret").digest()
+
+
+def _record() -> tuple[list[Field], list[tuple[bytes, bytes]], RecordCommitment]:
+    """Fields, dependencies and commitment of an example."""
     record_fields = [
         Field(b"/resourceType", b'"Observation"'),
         Field(b"/status", b'"final"'),
@@ -316,14 +325,20 @@ def _record() -> tuple[Vectors, bytes]:
         (b"/valueQuantity/value", b"/valueQuantity/unit"),
         (b"/valueQuantity/value", b"/status"),
     ]
-    secret = sha256(b"record secret").digest()
-    commitment = commit_record(record_fields, pairs, secret)
+    return record_fields, pairs, commit_record(record_fields, pairs, RECORD_SECRET)
+
+
+def commitment_vectors() -> Vectors:
+    """One record, its leaves and root, and three disclosures."""
+    record_fields, pairs, commitment = _record()
 
     def disclosed(view: str, hidden: bytes) -> bytes:
-        return disclose(commitment, lambda path: path != hidden, view, 1).encode()
+        return disclose(
+            commitment, lambda path: path != hidden, view, fixed.VIEW_RULES[view].hash
+        ).encode()
 
-    vectors: Vectors = {
-        "secret": secret.hex(),
+    return {
+        "secret": RECORD_SECRET.hex(),
         "fields": [[field.path.decode(), field.value.decode()] for field in record_fields],
         "dependencies": [[one.decode(), other.decode()] for one, other in pairs],
         "leaves, sorted": [leaf.hex() for leaf in sorted(commitment.leaves)],
@@ -334,18 +349,12 @@ def _record() -> tuple[Vectors, bytes]:
             "deidentified": disclosed("deidentified", b"/subject/reference").hex(),
         },
     }
-    return vectors, commitment.root
-
-
-def commitment_vectors() -> Vectors:
-    """One record, its leaves and root, and three disclosures."""
-    return _record()[0]
 
 
 def light_vectors() -> Vectors:
     """A chain of four validators with one membership change, and every proof bundle of it."""
     chain = kit.story(4)
-    chain.append(release_log(kit.HOLDER), _record()[1])
+    chain.append(release_log(kit.HOLDER), _record()[2].root)
     chain.commit([0, 1, 2, 3, 4])
     certified = chain.commit()
     changes = tuple(chain.changes)
@@ -359,7 +368,18 @@ def light_vectors() -> Vectors:
         "log-entries": chain.entries_bundle(certified, release_log(kit.HOLDER), 0, 4, 9),
         "membership-change": changes[0],
     }
-    saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST)
+    saved = SavedProof(chain.genesis.chain_id, changes, whole, None, kit.LIST, None)
+    shown = disclose(
+        _record()[2], lambda _: True, "deidentified", fixed.VIEW_RULES["deidentified"].hash
+    )
+    released = SavedProof(
+        chain.genesis.chain_id,
+        changes,
+        chain.entry_bundle(certified, release_log(kit.HOLDER), 9),
+        shown,
+        release_log(kit.HOLDER),
+        chain.state_bundle(certified, view_key("deidentified")),
+    )
     return {
         "genesis": chain.genesis.encode().hex(),
         "patient": kit.PATIENT.hex(),
@@ -367,6 +387,79 @@ def light_vectors() -> Vectors:
         "membership changes": encode_changes(changes).hex(),
         "trusted chain": trusted.encode().hex(),
         "saved proof": saved.encode().hex(),
+        "saved proof of a record": released.encode().hex(),
+    }
+
+
+VIEWED = {
+    "MedicationRequest": (
+        "/resourceType",
+        "/status",
+        "/category/0/coding/0/display",
+        "/medicationCodeableConcept/coding/0/code",
+        "/dosageInstruction/0/text",
+        "/dosageInstruction/0/doseAndRate/0/doseQuantity/value",
+        "/contained/0/code/text",
+        "/authoredOn",
+        "/authoredOn~year",
+        "/authoredOn~month",
+        "/subject/display",
+    ),
+    "Observation": (
+        "/code/coding/0/code",
+        "/code/coding/0/display",
+        "/hasMember/0/display",
+        "/contained/0/text/div",
+        "/valueQuantity/value",
+        "/valueQuantity/value~band",
+        "/effectiveDateTime~year",
+        "/note/0/text",
+    ),
+    "Patient": ("/name/0/family", "/gender", "/birthDate", "/birthDate~year", "/birthDate~band"),
+    "DICOM": ("/1.2.3/00180010", "/1.2.3/00180012/0/00080104", "/instance/1/00080060", "/1.2.3"),
+}
+"""Paths on which every implementation of the rules must decide alike."""
+FORMED = {
+    "/code/coding/0/system": '"http://snomed.info/sct"',
+    "/code/coding/0/code": '"271649006"',
+    "/code/coding/1/system": '"http://snomed.info/sct"',
+    "/code/coding/1/code": '"110101199003078515"',
+    "/code/coding/2/system": '"http://hospital.test/local"',
+    "/code/coding/2/code": '"1"',
+    "/status": '"final"',
+    "/valueInteger": "13912345678",
+    "/valueQuantity/value": "1.50",
+    "/effectiveDateTime~year": '"2020"',
+}
+
+
+def view_vectors() -> Vectors:
+    """What the shipped rule files decide, and which values have the form that they ask for."""
+    files = [newest_rules(view) for view in VIEWS]
+    formed = {path.encode(): value.encode() for path, value in FORMED.items()}
+    deidentified = newest_rules("deidentified")
+    return {
+        "hashes": {rules.view: rules.hash.hex() for rules in files},
+        "decisions": {
+            rules.view: {
+                kind: {
+                    path: [
+                        rules.decide(kind, path.partition("~")[0].encode()).rule,
+                        rules.shows(kind, path.encode()),
+                    ]
+                    for path in paths
+                }
+                for kind, paths in VIEWED.items()
+            }
+            for rules in files
+        },
+        "hiding rules": {
+            rules.view: {kind: list(rules.hiding(kind)) for kind in VIEWED} for rules in files
+        },
+        "fields of an Observation": FORMED,
+        "of the form that is asked for": [
+            path.decode() for path in formed if deidentified.allows("Observation", path, formed)
+        ],
     }
 
 
@@ -489,6 +582,7 @@ FILES: dict[str, Callable[[], Vectors]] = {
     "merkle.json": merkle_vectors,
     "commitment.json": commitment_vectors,
     "light.json": light_vectors,
+    "views.json": view_vectors,
     "sealing.json": sealing_vectors,
     "consensus.json": consensus_vectors,
     "snapshot.json": snapshot_vectors,
