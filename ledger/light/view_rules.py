@@ -36,7 +36,7 @@ BAND = b'"90 or older"'
 """What a ``~band`` twin says; there is no other band."""
 
 _WHAT = "view rules"
-_INDEX = re.compile(r"/\d{1,7}(?=/|$)")
+_INDEX = re.compile(r"/\d{1,7}(?=/|\Z)", re.ASCII)
 _RESOURCE_TYPE = b"/resourceType"
 _ANYWHERE = "(?:/[^/]+)*"
 _TWINS = ("year", "month", "band")
@@ -97,8 +97,8 @@ class ViewRules:
             raise TooLarge(_WHAT, len(data), RULES_BYTES_MAX)
         try:
             return _decoded(data)
-        except _MALFORMED as error:
-            raise NotCanonical(_WHAT, f"they are malformed ({type(error).__name__})") from None
+        except _MALFORMED:
+            raise NotCanonical(_WHAT, "they are malformed") from None
 
     def decide(self, kind: str, path: bytes) -> Decision:
         """What happens to the exact value at ``path`` of a record of ``kind``."""
@@ -180,7 +180,9 @@ def _is_date(value: str) -> bool:
 
 
 def _decoded(data: bytes) -> ViewRules:
-    file = json.loads(data.decode(), object_pairs_hook=_unique, parse_float=_no_float)
+    file = json.loads(
+        data.decode(), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
+    )
     view, version, otherwise = file["view"], file["version"], file["otherwise"]
     if view not in VIEWS or type(version) is not int or version < 1:
         raise ValueError("view or version")
@@ -194,13 +196,14 @@ def _decoded(data: bytes) -> ViewRules:
     hiding = {rule.id for rule in rules if rule.action != SHOW}
     if last.action != SHOW:
         hiding.add(last.rule)
-    if hiding != set(file["texts"]):
+    texts = {rule: dict(languages.items()) for rule, languages in file["texts"].items()}
+    if hiding != set(texts):
         raise ValueError("a text for each rule that hides, and no other")
     return ViewRules(
         view,
         version,
         hash_tagged(Tag.VIEW_RULES, data),
-        file["texts"],
+        texts,
         rules,
         last,
         forms,
@@ -224,6 +227,12 @@ def _compiled(text: str) -> re.Pattern[str]:
     return re.compile(text, re.ASCII)
 
 
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text")
+    return value
+
+
 def _action(name: str) -> str:
     if name not in (SHOW, HIDE, YEAR):
         raise ValueError("an action that is not there")
@@ -235,9 +244,9 @@ def _rule(item: Mapping[str, Json], shapes: Mapping[str, Sequence[str]]) -> _Rul
     if not (isinstance(name, str) and isinstance(kinds, list) and isinstance(paths, list)):
         raise TypeError("a rule")
     patterns = tuple(
-        (_pattern(path), form) for entry in paths for path, form in _expanded(str(entry), shapes)
+        (_pattern(path), form) for entry in paths for path, form in _expanded(_text(entry), shapes)
     )
-    return _Rule(name, frozenset(map(str, kinds)), _action(str(item["action"])), patterns)
+    return _Rule(name, frozenset(map(_text, kinds)), _action(str(item["action"])), patterns)
 
 
 def _expanded(entry: str, shapes: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:

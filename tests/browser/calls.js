@@ -10,6 +10,7 @@ import { Header, QuorumCertificate, CertifiedHeader } from "/light/certificate.j
 import { verifySignature } from "/light/keys.js";
 import { Membership } from "/light/membership.js";
 import { StateProof, verifyState } from "/light/merkle.js";
+import { byPath, kindOf, split } from "/light/view_rules.js";
 
 /** @typedef {any} Argument */
 
@@ -32,9 +33,18 @@ const accessesOf = (accesses) =>
   ]);
 
 /** @param {import("/light/records.js").VerifiedRecord} record */
-const recordOf = ({ fields, hiddenCount, view, version }) => [
-  fields.map(({ path, value }) => [path, value]), hiddenCount, view, version,
+const recordOf = ({ fields, hidden, hidingRules, view, version }) => [
+  fields.map(({ path, value }) => [path, value]), hidden, hidingRules, view, version,
 ];
+
+/** @param {Uint8Array[]} files */
+const rulesOf = (files) => files.map((file) => light.ViewRules.decode(file));
+
+/** @param {Uint8Array} bytes */
+const textOf = (bytes) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+
+/** @param {[string, unknown][]} pairs */
+const sorted = (pairs) => pairs.sort(([a], [b]) => (a < b ? -1 : 1));
 
 /** @type {Record<string, (...args: Argument[]) => unknown>} */
 const CALLS = {
@@ -119,17 +129,57 @@ const CALLS = {
     const bundle = light.decodeBundleOf(data, light.LogBundle);
     return accessesOf(await light.verifyAccessLog(trusted(chain), bundle, patient, now, maxAge));
   },
-  disclosure: (root, data) => recordOf(light.recordUnder(root, light.Disclosure.decode(data))),
-  deidentified: async (chain, data, shown, holder, now, maxAge) => {
+  disclosure: (root, data, files) => {
+    const [rules] = rulesOf(files);
+    return recordOf(light.recordUnder(root, light.Disclosure.decode(data), rules));
+  },
+  "hiding rule": (root, data, copy, files) => {
+    const [rules] = rulesOf(files);
+    const record = light.recordUnder(root, light.Disclosure.decode(data), rules);
+    const found = light.hidingRule(record, light.Disclosure.decode(copy), rules);
+    return found.map(({ path, rule }) => [path, rule]);
+  },
+  "view rules": (files) => {
+    const [{ view, version, hash, texts }] = rulesOf(files);
+    return [view, version, hash, sorted([...texts].map(([rule, each]) => [rule, sorted([...each])]))];
+  },
+  decision: (files, kind, path) => {
+    const [rules] = rulesOf(files);
+    const { rule, action, form } = rules.decide(textOf(kind), split(path).exact);
+    return [rule, action, form, rules.shows(textOf(kind), path) ? "True" : "False"];
+  },
+  hiding: (files, kind) => rulesOf(files)[0].hiding(textOf(kind)),
+  allowed: (files, pairs) => {
+    const [rules] = rulesOf(files);
+    /** @type {import("/light/disclosure.js").RecordField[]} */
+    const fields = pairs.map((/** @type {Uint8Array[]} */ [path, value]) => ({ path, value }));
+    const [values, paths] = [byPath(fields), fields.map(({ path }) => path)];
+    const kind = kindOf(values);
+    return [kind, paths.filter((path) => rules.allows(kind, path, values))];
+  },
+  "rules in force": (view, value, files) =>
+    light.ruleBook(textOf(view), value, rulesOf(files)).inForce.hash,
+  "rules of": (view, value, files, digest) => {
+    const book = light.ruleBook(textOf(view), value, rulesOf(files));
+    return book.of(codec.sized(digest, 32, "Hash32")).version;
+  },
+  sealed: async (row, key) => {
+    const entry = light.decodePatientEntry(row);
+    if (entry.kind !== "row") throw new light.NotCanonical("patient log entry", "no row");
+    const m = await light.openSealed(entry, key);
+    return [m.kind, m.codeSystem, m.code, m.effective, m.locator, m.nationalIndex];
+  },
+  deidentified: async (chain, data, shown, holder, hashes, files, now, maxAge) => {
+    const book = light.ruleBook("deidentified", hashes, rulesOf(files));
     const bundle = light.decodeBundleOf(data, light.LogEntryBundle);
     const record = light.Disclosure.decode(shown);
     const member = new TextDecoder().decode(holder);
     return recordOf(
-      await light.verifyDeidentified(trusted(chain), bundle, record, member, now, maxAge),
+      await light.verifyDeidentified(trusted(chain), bundle, record, member, book, now, maxAge),
     );
   },
-  "saved proof": async (genesis, data, now) => {
-    const report = await light.verifySavedProof(genesis, data, now);
+  "saved proof": async (genesis, data, now, files) => {
+    const report = await light.verifySavedProof(genesis, data, now, rulesOf(files));
     return [
       report.key,
       report.header.height,

@@ -8,12 +8,13 @@ import pytest
 from playwright.async_api import Page
 
 from ledger import codec, limits, primitives
-from ledger.crypto import keys
+from ledger.crypto import keys, sealing
 from ledger.errors import PeerFault
-from ledger.light import bundles, records, saved, trust
+from ledger.light import bundles, records, saved, trust, view_rules
 from ledger.merkle import proof
 from ledger.primitives import Signature
 from ledger.types import block, certificate, entries, genesis, membership
+from ledger.types.terms import TERMS
 from tests.browser.conftest import WEB, WebChecks
 from tests.light.calls import CALLS, verdict
 from tests.vectors import make_light
@@ -203,10 +204,15 @@ def test_the_limits_are_those_of_python(web_checks: WebChecks, light_page: Page)
         **{
             name: value
             for module in (limits, keys, block, certificate, membership, genesis, entries, proof,
-                           bundles, trust, saved, records)
+                           bundles, trust, saved, records, view_rules, sealing)
             for name, value in vars(module).items()
             if name.isupper() and isinstance(value, int)
         },
     }  # fmt: skip
     there = web_checks.run(light_page.evaluate(script))
     assert there == {name: str(here[name]) for name in there}
+
+
+def test_the_terms_are_those_of_python(web_checks: WebChecks, light_page: Page) -> None:
+    script = "async () => (await import('/light/terms.js')).TERMS"
+    assert web_checks.run(light_page.evaluate(script)) == list(TERMS)

@@ -26,11 +26,12 @@ from ledger.light.bundles import (
 )
 from ledger.light.saved import SavedProof, verify_saved_proof
 from ledger.light.trust import TrustedChain
+from ledger.light.view_rules import ViewRules, kind_of
 from ledger.merkle.proof import StateProof, verify_consistency, verify_inclusion, verify_state
 from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.block import Header
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, verify_certified_header
-from ledger.types.entries import Disclosed, Permission
+from ledger.types.entries import Disclosed, Permission, Row, decode_patient_entry
 from ledger.types.genesis import Genesis, UserKey
 from ledger.types.membership import Membership
 
@@ -282,27 +283,97 @@ def accesses_of(found: tuple[Disclosed, ...]) -> object:
 
 
 @call
-def disclosure(root: bytes, data: bytes) -> object:
-    return record_of(records.record_under(Hash32(root), Disclosure.decode(data)))
+def disclosure(root: bytes, data: bytes, files: list[bytes]) -> object:
+    (rules,) = map(ViewRules.decode, files)
+    return record_of(records.record_under(Hash32(root), Disclosure.decode(data), rules))
 
 
 def record_of(found: records.VerifiedRecord) -> object:
     fields = sorted(found.fields.items())
-    return fields, found.hidden_count, found.view, found.version
+    return fields, found.hidden, found.hiding_rules, found.view, found.version
+
+
+@call
+def hiding_rule(root: bytes, data: bytes, copy: bytes, files: list[bytes]) -> object:
+    (rules,) = map(ViewRules.decode, files)
+    record = records.record_under(Hash32(root), Disclosure.decode(data), rules)
+    return list(records.hiding_rule(record, Disclosure.decode(copy), rules).items())
+
+
+@call
+def view_rules(files: list[bytes]) -> object:
+    (rules,) = map(ViewRules.decode, files)
+    texts = [[rule, sorted(each.items())] for rule, each in sorted(rules.texts.items())]
+    return rules.view, rules.version, rules.hash, texts
+
+
+@call
+def decision(files: list[bytes], kind: bytes, path: bytes) -> object:
+    (rules,), name = map(ViewRules.decode, files), kind.decode("utf-8", "replace")
+    found = rules.decide(name, path.partition(b"~")[0])
+    return found.rule, found.action, found.form, str(rules.shows(name, path))
+
+
+@call
+def hiding(files: list[bytes], kind: bytes) -> object:
+    (rules,) = map(ViewRules.decode, files)
+    return rules.hiding(kind.decode("utf-8", "replace"))
+
+
+@call
+def allowed(files: list[bytes], shown_fields: list[list[bytes]]) -> object:
+    (rules,), fields = map(ViewRules.decode, files), dict[bytes, bytes](shown_fields)
+    kind = kind_of(fields)
+    return kind, [path for path in fields if rules.allows(kind, path, fields)]
+
+
+def known_of(files: list[bytes]) -> dict[Hash32, ViewRules]:
+    return {rules.hash: rules for rules in map(ViewRules.decode, files)}
+
+
+@call
+def rules_in_force(view: bytes, value: bytes | None, files: list[bytes]) -> object:
+    name = view.decode("utf-8", "replace")
+    return records.rule_book(name, value, known_of(files)).in_force.hash
+
+
+@call
+def rules_of(view: bytes, value: bytes | None, files: list[bytes], digest: bytes) -> object:
+    name = view.decode("utf-8", "replace")
+    return records.rule_book(name, value, known_of(files)).of(Hash32(digest)).version
+
+
+@call
+def sealed(row: bytes, key: bytes) -> object:
+    entry = decode_patient_entry(row)
+    if not isinstance(entry, Row):
+        raise NotCanonical("patient log entry", "no row")
+    m = records.open_sealed(entry, key)
+    return m.kind, m.code_system, m.code, m.effective, m.locator, m.national_index
 
 
 @call
 def deidentified(
-    trusted: bytes, data: bytes, shown: bytes, holder: bytes, now_ms: int, max_age_ms: int
+    trusted: bytes,
+    data: bytes,
+    shown: bytes,
+    holder: bytes,
+    hashes: bytes,
+    files: list[bytes],
+    now_ms: int,
+    max_age_ms: int,
 ) -> object:
+    book = records.rule_book("deidentified", hashes, known_of(files))
     bundle, record = of_kind(data, LogEntryBundle), Disclosure.decode(shown)
     chain, member = TrustedChain.decode(trusted), MemberId(holder.decode())
-    return record_of(records.verify_deidentified(chain, bundle, record, member, now_ms, max_age_ms))
+    return record_of(
+        records.verify_deidentified(chain, bundle, record, member, book, now_ms, max_age_ms)
+    )
 
 
 @call
-def saved_proof(document: bytes, data: bytes, now_ms: int | None) -> object:
-    report = verify_saved_proof(document, data, now_ms)
+def saved_proof(document: bytes, data: bytes, now_ms: int | None, files: list[bytes]) -> object:
+    report = verify_saved_proof(document, data, now_ms, known_of(files))
     return (
         report.key,
         report.header.height,

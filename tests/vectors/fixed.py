@@ -162,7 +162,7 @@ def genesis(n: int = 4) -> Genesis:
     )
 
 
-def _view_rules(view: str) -> ViewRules:
+def _view_file(view: str) -> bytes:
     """A small rule file: the resident view hides notes, the others show all."""
     file = {
         "view": view,
@@ -175,10 +175,11 @@ def _view_rules(view: str) -> ViewRules:
     }
     if view == "clinical":
         file |= {"texts": {}, "rules": []}
-    return ViewRules.decode(json.dumps(file).encode())
+    return json.dumps(file).encode()
 
 
-VIEW_RULES = {view: _view_rules(view) for view in VIEWS}
+VIEW_FILES = {view: _view_file(view) for view in VIEWS}
+VIEW_RULES = {view: ViewRules.decode(data) for view, data in VIEW_FILES.items()}
 KNOWN_RULES = {rules.hash: rules for rules in VIEW_RULES.values()}
 
 

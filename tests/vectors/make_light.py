@@ -18,22 +18,32 @@ from ledger import codec
 from ledger.commitment import Disclosure, Field, RecordCommitment, commit_record, disclose
 from ledger.crypto.hashing import Tag, preimage
 from ledger.errors import PeerFault
-from ledger.light.bundles import encode_changes
+from ledger.light.bundles import StateBundle, encode_changes
 from ledger.light.saved import SavedProof
 from ledger.light.trust import HEADER_AHEAD_MAX_MS, advance
 from ledger.merkle import log_tree
 from ledger.primitives import U64_MAX, ZERO_HASH
 from ledger.types.certificate import CertifiedHeader
-from ledger.types.entries import StatusChange, access_log, patient_log, release_log
+from ledger.types.entries import (
+    StatusChange,
+    access_log,
+    encode_view_hashes,
+    patient_log,
+    release_log,
+    view_key,
+)
 from tests.light import kit, test_lies
 from tests.light.calls import verdict
 from tests.vectors import fixed
+from tests.vectors.make_light_views import sealed_cases, view_cases
 
 FOLDER = Path(__file__).resolve().parent / "light"
 INTERN_CHARACTERS = 200
 NOW = fixed.TIME_MS + 20_000
 MAX_AGE_MS = kit.MAX_AGE_MS
 RELEASES = release_log(kit.HOLDER)
+RESIDENT = [fixed.VIEW_FILES["resident"]]
+KNOWN = list(fixed.VIEW_FILES.values())
 
 
 @dataclass
@@ -180,7 +190,7 @@ def type_cases(cases: Cases) -> None:
     cases.accept("membership changes", "changes bytes", encode_changes(tuple(chain.changes)))
     cases.accept("trusted chain", "trusted bytes", chain.trusted.encode())
     for name, fields in {
-        "another protocol version": {0: 2},
+        "another protocol version": {0: 3},
         "another execution version": {1: 1},
         "a short hash": {2: bytes(31)},
         "a text as height": {3: "1"},
@@ -466,7 +476,14 @@ def record(name: str) -> RecordCommitment:
 
 def shown(of: RecordCommitment, view: str = "resident") -> Disclosure:
     """All but the note."""
-    return disclose(of, lambda path: path != b"/note/0", view, 1)
+    return disclosed(of, lambda path: path != b"/note/0", view)
+
+
+def disclosed(
+    of: RecordCommitment, paths: Callable[[bytes], bool], view: str = "resident"
+) -> Disclosure:
+    """These fields, by the small rules of ``fixed``."""
+    return disclose(of, paths, view, fixed.VIEW_RULES[view].hash)
 
 
 def list_cases(cases: Cases) -> None:
@@ -525,19 +542,20 @@ def disclosure_cases(cases: Cases) -> None:
     """PRIV-2: what a disclosure shows, and each way to show it wrongly."""
     of = record("one")
     root, good = of.root, shown(of)
-    everything = disclose(of, lambda _: True, "clinical", 1)
-    nothing = disclose(of, lambda _: False, "deidentified", 1)
-    cases.accept("some fields", "disclosure", root, good.encode())
-    cases.accept("all fields", "disclosure", root, everything.encode())
-    cases.accept("no field", "disclosure", root, nothing.encode())
+    everything = disclosed(of, lambda _: True, "clinical")
+    nothing = disclosed(of, lambda _: False, "deidentified")
+    for name, each in {"some fields": good, "all fields": everything, "no field": nothing}.items():
+        files = [fixed.VIEW_FILES[each.view]]
+        cases.accept(name, "disclosure", root, each.encode(), files)
+    against_cases(cases, of)
     cases.accept("bytes", "disclosure bytes", good.encode())
     large = commit_record(
         [Field(b"/%03d" % i, b"%d" % i) for i in range(300)],
         [(b"/%03d" % i, b"/%03d" % (i + 1)) for i in range(0, 300, 2)],
         bytes(32),
     )
-    odd = disclose(large, lambda path: path[-1:] in b"135", "clinical", 1)
-    cases.accept("many hidden fields", "disclosure", large.root, odd.encode())
+    odd = disclosed(large, lambda path: path[-1:] in b"135")
+    cases.accept("many hidden fields", "disclosure", large.root, odd.encode(), RESIDENT)
     first = good.shown[0]
     value = next(item for item in everything.shown if item[0] == b"/quantity/value")
     unit = next(item for item in everything.shown if item[0] == b"/quantity/unit")
@@ -567,21 +585,24 @@ def disclosure_cases(cases: Cases) -> None:
             sorted([*good.hidden, of.leaves[of.fields.index(good.shown[-1])]])
         )),
     }.items():  # fmt: skip
-        cases.refuse("ProofInvalid", name, "disclosure", root, wrong.encode())
+        files = [fixed.VIEW_FILES[wrong.view]]
+        cases.refuse("ProofInvalid", name, "disclosure", root, wrong.encode(), files)
     odd_dependencies(cases)
-    version = replace(good, view_version=2)
-    cases.refuse("WrongView", "an unknown version", "disclosure", root, version.encode())
+    other = replace(good, rules=fixed.named_hash("rules"))
+    cases.refuse("WrongView", "other rules", "disclosure", root, other.encode(), RESIDENT)
     view = replace(good, view="all")
-    cases.refuse("NotCanonical", "an unknown view", "disclosure", root, view.encode())
+    cases.refuse("NotCanonical", "an unknown view", "disclosure", root, view.encode(), RESIDENT)
     salt = replace(good, shown=((first[0], first[1], bytes(15)), *good.shown[1:]))
-    cases.refuse("NotCanonical", "a short salt", "disclosure", root, salt.encode())
+    cases.refuse("NotCanonical", "a short salt", "disclosure", root, salt.encode(), RESIDENT)
     chain = kit.story(4)
     chain.append(RELEASES, of.root)
     certified = chain.commit()
     data, holder = chain.trusted.encode(), kit.HOLDER.encode()
     entry = chain.entry_bundle(certified, RELEASES, 9).encode()
     released = shown(of, "deidentified").encode()
-    rest = (NOW, MAX_AGE_MS)
+    hashes = encode_view_hashes((fixed.VIEW_RULES["deidentified"].hash,))
+    known = [fixed.VIEW_FILES["deidentified"]]
+    rest = (hashes, known, NOW, MAX_AGE_MS)
     cases.accept("released", "deidentified", data, entry, released, holder, *rest)
     for error, name, record_, hospital in (
         ("WrongView", "released in another view", good.encode(), holder),
@@ -589,12 +610,40 @@ def disclosure_cases(cases: Cases) -> None:
         ("ProofInvalid", "another released", shown(record("two"), "deidentified").encode(), holder),
     ):
         cases.refuse(error, name, "deidentified", data, entry, record_, hospital, *rest)
+    unknown = (hashes, [], NOW, MAX_AGE_MS)
+    name = "released by unknown rules"
+    cases.refuse("UnknownRules", name, "deidentified", data, entry, released, holder, *unknown)
+    never = (encode_view_hashes((ZERO_HASH,)), known, NOW, MAX_AGE_MS)
+    name = "released by rules that were never in force"
+    cases.refuse("WrongView", name, "deidentified", data, entry, released, holder, *never)
+
+
+def against_cases(cases: Cases, of: RecordCommitment) -> None:
+    """What is shown or hidden against the rules, and the rule that hid a field."""
+    root, good = of.root, shown(of)
+    clinical = [fixed.VIEW_FILES["clinical"]]
+    whole = disclosed(of, lambda _: True)
+    hidden = disclosed(of, lambda path: path != b"/status", "clinical")
+    more = disclosed(of, lambda path: path not in (b"/note/0", b"/status"))
+    for error, name, wrong, files in (
+        ("AgainstRules", "a note is shown", whole, RESIDENT),
+        ("AgainstRules", "hidden where nothing is", hidden, clinical),
+        ("WrongView", "rules of another view", good, clinical),
+    ):
+        cases.refuse(error, name, "disclosure", root, wrong.encode(), files)
+    copy = disclosed(of, lambda _: True, "clinical").encode()
+    data = good.encode()
+    cases.accept("the rule of a note", "hiding rule", root, data, copy, RESIDENT)
+    name = "hidden without a rule"
+    cases.refuse("AgainstRules", name, "hiding rule", root, more.encode(), copy, RESIDENT)
+    name = "a copy without it"
+    cases.refuse("ProofInvalid", name, "hiding rule", root, data, data, RESIDENT)
 
 
 def odd_dependencies(cases: Cases) -> None:
     """Records whose own list of dependencies breaks the rules: a root over it was certified."""
     good = commit_record([Field(b"/a", b"1"), Field(b"/b", b"2")], [(b"/a", b"/b")], bytes(32))
-    everything = disclose(good, lambda _: True, "clinical", 1)
+    everything = disclosed(good, lambda _: True)
     (pair,) = good.dependencies
     for name, listed in {
         "no array": b"\x00",
@@ -614,7 +663,7 @@ def odd_dependencies(cases: Cases) -> None:
         )
         root = log_tree.root_of([log_tree.leaf_hash(leaf) for leaf in leaves])
         wrong = replace(everything, shown=shown_).encode()
-        cases.refuse("ProofInvalid", f"dependencies: {name}", "disclosure", root, wrong)
+        cases.refuse("ProofInvalid", f"dependencies: {name}", "disclosure", root, wrong, RESIDENT)
 
 
 def saved_cases(cases: Cases) -> None:
@@ -648,14 +697,22 @@ def saved_cases(cases: Cases) -> None:
         "absence": (chain.state_bundle(certified, b"nothing"), None, b"nothing"),
         "row": (chain.entry_bundle(certified, kit.LIST, 2), None, kit.LIST),
     }
-    proofs = {name: SavedProof(chain_id, changes, *parts) for name, parts in bundles.items()}
+
+    def rules_of(disclosure: Disclosure | None) -> StateBundle | None:
+        return disclosure and chain.state_bundle(certified, view_key(disclosure.view))
+
+    proofs = {
+        name: SavedProof(chain_id, changes, *parts, rules_of(parts[1]))
+        for name, parts in bundles.items()
+    }
     for name, proof in proofs.items():
-        cases.accept(name, "saved proof", document, proof.encode(), NOW)
-        cases.accept(f"{name}, no time", "saved proof", document, proof.encode(), None)
+        cases.accept(name, "saved proof", document, proof.encode(), NOW, KNOWN)
+        cases.accept(f"{name}, no time", "saved proof", document, proof.encode(), None, KNOWN)
         cases.accept(f"bytes of {name}", "saved bytes", proof.encode())
     whole, state, row = proofs["list"], proofs["state"], proofs["row"]
     release, other = proofs["release"], patient_log(kit.OTHER_PATIENT)
     two = shown(record("two"))
+    with_two: dict[str, Any] = {"disclosure": two, "rules": whole.rules}
     for error, name, wrong in (
         ("WrongChain", "another chain id", replace(whole, chain_id=fixed.named_hash("other"))),
         ("MembershipUnknown", "no changes", replace(whole, changes=())),
@@ -663,16 +720,22 @@ def saved_cases(cases: Cases) -> None:
         ("WrongKey", "another patient", replace(whole, key=other)),
         ("WrongKey", "an empty key", replace(whole, key=b"")),
         ("DisclosureUnplaced", "another record", replace(whole, disclosure=two)),
-        ("DisclosureUnplaced", "a record of a value", replace(state, disclosure=two)),
-        ("DisclosureUnplaced", "a record of one row", replace(row, disclosure=two)),
-        ("WrongView", "a released record in another view", replace(release, disclosure=two)),
+        ("DisclosureUnplaced", "a record of a value", replace(state, **with_two)),
+        ("DisclosureUnplaced", "a record of one row", replace(row, **with_two)),
+        ("WrongView", "a released record in another view", replace(release, **with_two)),
+        ("DisclosureUnplaced", "no rules", replace(whole, rules=None)),
+        ("DisclosureUnplaced", "rules of nothing", replace(row, rules=whole.rules)),
+        ("WrongKey", "rules of another view", replace(whole, rules=release.rules)),
     ):
-        cases.refuse(error, name, "saved proof", document, wrong.encode(), NOW)
+        cases.refuse(error, name, "saved proof", document, wrong.encode(), NOW, KNOWN)
     data = whole.encode()
     foreign = fixed.genesis(5).encode()
-    cases.refuse("WrongChain", "a foreign genesis", "saved proof", foreign, data, NOW)
+    cases.refuse("WrongChain", "a foreign genesis", "saved proof", foreign, data, NOW, KNOWN)
     early = fixed.TIME_MS - 3_600_000
-    cases.refuse("HeaderFromTheFuture", "from the future", "saved proof", document, data, early)
+    cases.refuse(
+        "HeaderFromTheFuture", "from the future", "saved proof", document, data, early, KNOWN
+    )
+    cases.refuse("UnknownRules", "rules not known", "saved proof", document, data, NOW, [])
 
 
 FILES: dict[str, Callable[[Cases], None]] = {
@@ -686,6 +749,8 @@ FILES: dict[str, Callable[[Cases], None]] = {
     "lists.json": list_cases,
     "disclosures.json": disclosure_cases,
     "saved.json": saved_cases,
+    "views.json": view_cases,
+    "sealed.json": sealed_cases,
 }
 
 
@@ -704,11 +769,18 @@ def recorded() -> dict[str, dict[str, Any]]:
         content = json.loads((FOLDER / file).read_text(encoding="utf-8"))
         values = content["values"]
         for case in content["cases"]:
-            case["arguments"] = [values.get(str(each), each) for each in case["arguments"]]
+            case["arguments"] = [spelled_out(each, values) for each in case["arguments"]]
             if "result" in case:
                 case["result"] = values.get(str(case["result"]), case["result"])
             found[f"{file}: {case['name']}"] = case
     return found
+
+
+def spelled_out(written: Any, values: dict[str, str]) -> Any:
+    """An argument with its "@" names replaced by their values."""
+    if isinstance(written, list):
+        return [spelled_out(item, values) for item in written]
+    return values.get(str(written), written)
 
 
 def read_argument(written: Any) -> Any:

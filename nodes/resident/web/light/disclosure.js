@@ -25,30 +25,30 @@ const DEPENDENCIES_PATH = utf8("@dependencies");
 /** @typedef {{path: Uint8Array, value: Uint8Array, salt: Uint8Array}} ShownField */
 /** @typedef {{path: Uint8Array, value: Uint8Array}} RecordField */
 
-/** The root does not cover `view` and `viewVersion`: they are what the discloser says. */
+/** The root does not cover `view` and `rules`: they are what the discloser says. */
 export class Disclosure {
   /**
    * @param {string} view one of VIEWS
-   * @param {bigint} viewVersion
+   * @param {Uint8Array} rules hash of the rule file that says what the view shows
    * @param {readonly ShownField[]} shown sorted by path; `@dependencies` is always among them
    * @param {readonly Uint8Array[]} hidden leaves, sorted
    */
-  constructor(view, viewVersion, shown, hidden) {
+  constructor(view, rules, shown, hidden) {
     this.view = view;
-    this.viewVersion = viewVersion;
+    this.rules = rules;
     this.shown = shown;
     this.hidden = hidden;
   }
 
   encode() {
     const shown = this.shown.map(({ path, value, salt }) => [path, value, salt]);
-    return codec.encode([this.view, this.viewVersion, shown, this.hidden]);
+    return codec.encode([this.view, this.rules, shown, this.hidden]);
   }
 
   /** @param {Uint8Array} data */
   static decode(data) {
     const value = codec.decode(data, DISCLOSURE_BYTES_MAX, WHAT);
-    const [view, version, shown, hidden] = codec.array(value, 4, WHAT);
+    const [view, rules, shown, hidden] = codec.array(value, 4, WHAT);
     const name = codec.text(view, "disclosure's view", 16);
     if (!VIEWS.includes(name)) {
       throw new NotCanonical("disclosure's view", `it is none of ${VIEWS.join(", ")}`);
@@ -56,7 +56,7 @@ export class Disclosure {
     const leavesMax = COMMITMENT_FIELDS_MAX + 1;
     return new Disclosure(
       name,
-      codec.uint(version, "disclosure's view version"),
+      exact(rules, "disclosure's rules", 32),
       codec.arrayUpTo(shown, leavesMax, WHAT).map(shownField),
       codec.arrayUpTo(hidden, leavesMax, WHAT).map((leaf) => exact(leaf, "hidden leaf", 32)),
     );
@@ -64,10 +64,15 @@ export class Disclosure {
 
   /** Leaves of all fields, shown and hidden, sorted, and the root over them. */
   leaves() {
-    const visible = this.shown.map(({ path, value, salt }) => hashTagged("field", salt, path, value));
+    const visible = this.shown.map(fieldLeaf);
     const sorted = [...visible, ...this.hidden].sort(compare);
     return { visible, sorted, root: rootOf(sorted.map(leafHash)) };
   }
+}
+
+/** H("field", salt, path, value). @param {ShownField} field */
+export function fieldLeaf({ path, value, salt }) {
+  return hashTagged("field", salt, path, value);
 }
 
 /** @param {codec.Value} value @returns {ShownField} */

@@ -7,7 +7,12 @@ import { concat, utf8 } from "./bytes.js";
 import * as codec from "./codec.js";
 import { NotCanonical } from "./errors.js";
 import { hashTagged } from "./hashing.js";
-import { ENTRY_BYTES_MAX, ROWS_PER_TRANSACTION_MAX, SEALED_BYTES_MAX } from "./limits.js";
+import {
+  ENTRY_BYTES_MAX,
+  ROWS_PER_TRANSACTION_MAX,
+  SEALED_BYTES_MAX,
+  VIEW_VERSIONS_MAX,
+} from "./limits.js";
 
 export const STATUSES = ["entered-in-error", "erased", "superseded"];
 export const BASES = ["break-glass", "permission", "share"];
@@ -44,6 +49,18 @@ export function permissionKey(permission) {
 /** State key of a member's record. @param {string} member */
 export function memberKey(member) {
   return utf8(`member/${member}`);
+}
+
+/** State key of the hashes of a view's rule files. @param {string} view */
+export function viewKey(view) {
+  return utf8(`view/${view}`);
+}
+
+/** Hashes of versions 1, 2, ...; the last is in force. @param {Uint8Array} data */
+export function decodeViewHashes(data) {
+  const what = "view hashes";
+  const value = codec.decode(data, 64 * VIEW_VERSIONS_MAX, what);
+  return codec.arrayUpTo(value, VIEW_VERSIONS_MAX, what).map((item) => codec.hash32(item, what));
 }
 
 /**

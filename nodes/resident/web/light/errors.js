@@ -187,12 +187,30 @@ export class EntryRefused extends PeerFault {
   }
 }
 
-/** A disclosure is of another view, or of another version of it, than was asked for. */
+/** A disclosure is of another view than was asked for, or names other rules of it. */
 export class WrongView extends PeerFault {
-  /** @param {string} found @param {bigint} version @param {string} expected */
-  constructor(found, version, expected) {
-    const message = `disclosure: view ${found} version ${version}, ${expected} is wanted`;
-    super("WrongView", message, { found, version, expected });
+  /** @param {string} found @param {Uint8Array} rules @param {string} expected */
+  constructor(found, rules, expected) {
+    const message = `disclosure: view ${found} by rules ${short(rules)}, ${expected} is wanted`;
+    super("WrongView", message, { found, rules, expected });
+  }
+}
+
+/** The chain has view rules in force that this program does not have. */
+export class UnknownRules extends PeerFault {
+  /** @param {string} view @param {Uint8Array} rules */
+  constructor(view, rules) {
+    const known = `its rules ${short(rules)} are not known here`;
+    super("UnknownRules", `view ${view}: ${known}; install a newer version`, { view, rules });
+  }
+}
+
+/** A disclosure shows or hides what the rules of its view do not. */
+export class AgainstRules extends PeerFault {
+  /** @param {string} view @param {bigint} version @param {string} reason */
+  constructor(view, version, reason) {
+    const message = `view ${view} version ${version}: ${reason}; report it to the hospital`;
+    super("AgainstRules", message, { view, version, reason });
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { ascending, equal } from "./bytes.js";
 import * as codec from "./codec.js";
+import { VIEWS } from "./entries.js";
 import { NotCanonical } from "./errors.js";
 import { hashTagged } from "./hashing.js";
 import { PublicKey } from "./keys.js";
@@ -59,13 +60,15 @@ export class Genesis {
    * @param {bigint} timeMs
    * @param {readonly Member[]} members
    * @param {readonly UserKey[]} users
+   * @param {readonly {view: string, hash: Uint8Array}[]} viewRules of each of VIEWS, in their order
    */
-  constructor(encoded, network, timeMs, members, users) {
+  constructor(encoded, network, timeMs, members, users, viewRules) {
     this.chainId = hashTagged("genesis", encoded);
     this.network = network;
     this.timeMs = timeMs;
     this.members = members;
     this.users = users;
+    this.viewRules = viewRules;
     /** The validators of height 1: one for each hospital. */
     this.membership = checkedMembership(
       members
@@ -76,7 +79,7 @@ export class Genesis {
 
   /** @param {Uint8Array} data */
   static decode(data) {
-    const fields = codec.array(codec.decode(data, GENESIS_BYTES_MAX, "genesis"), 7, "genesis");
+    const fields = codec.array(codec.decode(data, GENESIS_BYTES_MAX, "genesis"), 8, "genesis");
     if (fields[0] !== BigInt(PROTOCOL_VERSION)) {
       throw new NotCanonical("genesis", `version ${fields[0]} is not ${PROTOCOL_VERSION}`);
     }
@@ -88,12 +91,14 @@ export class Genesis {
     const members = codec.arrayUpTo(fields[4], MEMBERS_MAX, "genesis members");
     const users = codec.arrayUpTo(fields[5], USERS_IN_GENESIS_MAX, "genesis users");
     const wraps = codec.arrayUpTo(fields[6], MEMBERS_MAX, "genesis wrapped keys");
+    const rules = codec.array(fields[7], VIEWS.length, "genesis view rules");
     const network = codec.text(fields[1], "genesis network", NAME_MAX);
     const timeMs = codec.uint(fields[2], "genesis time");
     const known = { members: members.map(memberOf), users: users.map(userKeyFromValue) };
     const wrapped = wraps.map(wrappedMember);
+    const viewRules = rules.map(viewRulesOf);
     checkMembers(known.members);
-    const genesis = new Genesis(data, network, timeMs, known.members, known.users);
+    const genesis = new Genesis(data, network, timeMs, known.members, known.users, viewRules);
     checkUsers(genesis, wrapped);
     return genesis;
   }
@@ -112,7 +117,7 @@ function checkMembers(members) {
 }
 
 /** @param {Genesis} genesis @param {readonly string[]} wrapped */
-function checkUsers({ members, users, membership }, wrapped) {
+function checkUsers({ members, users, membership, viewRules }, wrapped) {
   const keys = users.map((user) => user.publicKey.keyId);
   if (!ascending(keys)) {
     throw new NotCanonical("genesis users", "unsorted by key id, or one occurs twice");
@@ -132,6 +137,9 @@ function checkUsers({ members, users, membership }, wrapped) {
     wrapped.some((member, i) => member !== hospitals[i].id)
   ) {
     throw new NotCanonical("genesis wrapped keys", "one for each hospital is wanted");
+  }
+  if (viewRules.some(({ view }, i) => view !== VIEWS[i])) {
+    throw new NotCanonical("genesis view rules", `${VIEWS.join(", ")} are wanted`);
   }
 }
 
@@ -198,4 +206,13 @@ function wrappedMember(value) {
   const name = codec.memberId(member, "wrapped key member");
   codec.binary(wrapped, "wrapped key", 512);
   return name;
+}
+
+/** @param {codec.Value} value */
+function viewRulesOf(value) {
+  const [view, hash] = codec.array(value, 2, "genesis view rules");
+  return {
+    view: codec.text(view, "genesis view", 16),
+    hash: codec.hash32(hash, "genesis view rules"),
+  };
 }

@@ -25,24 +25,31 @@ export {
   decodeDisclosed,
   decodePatientEntry,
   decodePermission,
+  decodeViewHashes,
   memberKey,
   patientLog,
   permissionKey,
   releaseLog,
   userKey,
+  viewKey,
 } from "./entries.js";
 export { decodeUserKey, Genesis } from "./genesis.js";
 export { PublicKey } from "./keys.js";
 export { Membership } from "./membership.js";
 export { verifyConsistency, verifyInclusion } from "./merkle.js";
 export {
+  hidingRule,
   listOf,
   recordUnder,
+  releasedRecord,
+  RuleBook,
+  ruleBook,
   verifyAccessLog,
   verifyDeidentified,
   verifyPatientList,
   verifyRecord,
 } from "./records.js";
+export { decodeMetadata, openSealed } from "./sealing.js";
 export { SavedProof, verifySavedProof } from "./saved.js";
 export { advance, checkAge, follow, TrustedChain, trustGenesis, verifyHeader } from "./trust.js";
 export {
@@ -51,3 +58,4 @@ export {
   verifyLogEntryBundle,
   verifyStateBundle,
 } from "./verify.js";
+export { ViewRules } from "./view_rules.js";

@@ -4,7 +4,7 @@
  * @module
  */
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const EXECUTION_VERSION = 3;
 export const U64_MAX = 2n ** 64n - 1n;
 
@@ -22,6 +22,9 @@ export const COMMITMENT_FIELDS_MAX = 200_000;
 export const FIELD_PATH_BYTES_MAX = 1_024;
 export const DISCLOSURE_BYTES_MAX = 64 * 1024 * 1024;
 export const SALT_BYTES = 16;
+export const VIEW_VERSIONS_MAX = 256;
+export const SEALING_NONCE_BYTES = 12;
+export const METADATA_BYTES_MAX = SEALED_BYTES_MAX - SEALING_NONCE_BYTES - 16;
 
 export const PUBLIC_KEY_BYTES_MAX = 256;
 export const SIGNATURE_BYTES = 65;
@@ -46,4 +49,4 @@ export const INCLUSION_PATH_MAX = 64;
 export const HEADER_AHEAD_MAX_MS = 2 * BLOCK_TIME_AHEAD_MAX_MS;
 export const TRUSTED_CHAIN_BYTES_MAX = 2 * MEMBERSHIP_BYTES_MAX + 256;
 export const SAVED_PROOF_BYTES_MAX = BUNDLE_BYTES_MAX + CHANGES_BYTES_MAX + DISCLOSURE_BYTES_MAX;
-export const KNOWN_VIEW_VERSION = 1n;
+export const RULES_BYTES_MAX = 256 * 1024;

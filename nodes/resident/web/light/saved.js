@@ -17,7 +17,7 @@ import {
 import { equal, startsWith } from "./bytes.js";
 import * as codec from "./codec.js";
 import { Disclosure } from "./disclosure.js";
-import { ACCESS_PREFIX, decodeDisclosed, PATIENT_PREFIX, RELEASE_PREFIX } from "./entries.js";
+import { ACCESS_PREFIX, decodeDisclosed, PATIENT_PREFIX, RELEASE_PREFIX, viewKey } from "./entries.js";
 import { DisclosureUnplaced, NotCanonical, WrongChain } from "./errors.js";
 import {
   BUNDLE_BYTES_MAX,
@@ -27,7 +27,7 @@ import {
   STATE_KEY_BYTES_MAX,
   U64_MAX,
 } from "./limits.js";
-import { listOf, releasedRecord, verifyRecord } from "./records.js";
+import { listOf, releasedRecord, ruleBook, verifyRecord } from "./records.js";
 import { checkAge, follow, trustGenesis, verifyHeader } from "./trust.js";
 import { logEntryUnder, logUnder, stateUnder } from "./verify.js";
 
@@ -36,7 +36,10 @@ import { logEntryUnder, logUnder, stateUnder } from "./verify.js";
 /** @typedef {import("./entries.js").Disclosed} Disclosed */
 /** @typedef {import("./records.js").ListedRow} ListedRow */
 /** @typedef {import("./records.js").PatientList} PatientList */
+/** @typedef {import("./records.js").RuleBook} RuleBook */
 /** @typedef {import("./records.js").VerifiedRecord} VerifiedRecord */
+/** @typedef {import("./trust.js").TrustedChain} TrustedChain */
+/** @typedef {import("./view_rules.js").ViewRules} ViewRules */
 /** @typedef {import("./verify.js").VerifiedValue} VerifiedValue */
 /** @typedef {import("./verify.js").VerifiedLog} VerifiedLog */
 /** @typedef {import("./verify.js").VerifiedEntry} VerifiedEntry */
@@ -51,13 +54,15 @@ export class SavedProof {
    * @param {Provable} bundle
    * @param {Disclosure | null} disclosure of one record in the bundle
    * @param {Uint8Array} key state key that the bundle is about
+   * @param {StateBundle | null} rules hashes of the view's rules, with a disclosure
    */
-  constructor(chainId, changes, bundle, disclosure, key) {
+  constructor(chainId, changes, bundle, disclosure, key, rules) {
     this.chainId = chainId;
     this.changes = changes;
     this.bundle = bundle;
     this.disclosure = disclosure;
     this.key = key;
+    this.rules = rules;
   }
 
   encode() {
@@ -68,13 +73,14 @@ export class SavedProof {
       this.bundle.encode(),
       this.disclosure === null ? null : this.disclosure.encode(),
       this.key,
+      this.rules === null ? null : this.rules.encode(),
     ]);
   }
 
   /** Nothing is verified here. @param {Uint8Array} data */
   static decode(data) {
     const value = codec.decode(data, SAVED_PROOF_BYTES_MAX, "saved proof");
-    const fields = codec.array(value, 6, "saved proof");
+    const fields = codec.array(value, 7, "saved proof");
     if (fields[0] !== "saved-proof") throw new NotCanonical("saved proof", "another kind of file");
     const bundle = decodeBundle(codec.binary(fields[3], "saved bundle", BUNDLE_BYTES_MAX));
     if (bundle instanceof MembershipChange || bundle instanceof LogEntriesBundle) {
@@ -87,8 +93,18 @@ export class SavedProof {
       fields[4] === null ? null
         : Disclosure.decode(codec.binary(fields[4], "saved disclosure", DISCLOSURE_BYTES_MAX)),
       codec.binary(fields[5], "saved key", STATE_KEY_BYTES_MAX),
+      fields[6] === null ? null : rulesBundle(fields[6]),
     );
   }
+}
+
+/** @param {codec.Value} value */
+function rulesBundle(value) {
+  const bundle = decodeBundle(codec.binary(value, "saved rules", BUNDLE_BYTES_MAX));
+  if (!(bundle instanceof StateBundle)) {
+    throw new NotCanonical("saved proof", "its rules are no state value");
+  }
+  return bundle;
 }
 
 /**
@@ -112,9 +128,10 @@ export class SavedProof {
  * @param {Uint8Array} genesisBytes
  * @param {Uint8Array} data
  * @param {bigint | null} nowMs
+ * @param {readonly ViewRules[]} knownRules rule files of views
  * @returns {Promise<SavedProofReport>}
  */
-export async function verifySavedProof(genesisBytes, data, nowMs) {
+export async function verifySavedProof(genesisBytes, data, nowMs, knownRules) {
   const saved = SavedProof.decode(data);
   const trusted = trustGenesis(genesisBytes, null);
   if (!equal(saved.chainId, trusted.chainId)) {
@@ -122,18 +139,20 @@ export async function verifySavedProof(genesisBytes, data, nowMs) {
   }
   const { bundle, key, disclosure } = saved;
   const { certified } = bundle instanceof StateBundle ? bundle : bundle.state;
-  const header = await verifyHeader(await follow(trusted, saved.changes), certified);
+  const voters = await follow(trusted, saved.changes);
+  const header = await verifyHeader(voters, certified);
   const ageMs = nowMs === null ? null
     : checkAge(header, nowMs, U64_MAX, BigInt(HEADER_AHEAD_MAX_MS));
+  const book = await bookOf(saved, voters, knownRules);
   const nothing = { patientList: null, accesses: null, row: null, record: null };
   const known = { ...nothing, key, header, ageMs };
   if (bundle instanceof LogBundle) {
     const proved = logUnder(header, bundle, key);
-    return { ...known, proved, ...logContent(saved, proved) };
+    return { ...known, proved, ...logContent(saved, proved, book) };
   }
   if (!(bundle instanceof StateBundle)) {
     const proved = logEntryUnder(header, bundle, key);
-    return { ...known, proved, record: entryRecord(saved, proved) };
+    return { ...known, proved, record: entryRecord(saved, proved, book) };
   }
   const proved = stateUnder(header, bundle, key);
   if (disclosure !== null) {
@@ -142,32 +161,51 @@ export async function verifySavedProof(genesisBytes, data, nowMs) {
   return { ...known, proved };
 }
 
-/** @param {SavedProof} saved @param {VerifiedLog} log */
-function logContent({ key, disclosure }, log) {
+/**
+ * The rules of the disclosure's view, as the chain holds them; null without a disclosure.
+ * @param {SavedProof} saved
+ * @param {TrustedChain} voters
+ * @param {readonly ViewRules[]} knownRules
+ */
+async function bookOf({ disclosure, rules }, voters, knownRules) {
+  if (disclosure === null || rules === null) {
+    if (disclosure !== null || rules !== null) {
+      throw new DisclosureUnplaced("a disclosure and the rules of its view come together");
+    }
+    return null;
+  }
+  const header = await verifyHeader(voters, rules.certified);
+  const { value } = stateUnder(header, rules, viewKey(disclosure.view));
+  return ruleBook(disclosure.view, value, knownRules);
+}
+
+/** @param {SavedProof} saved @param {VerifiedLog} log @param {RuleBook | null} book */
+function logContent({ key, disclosure }, log, book) {
   const patientList = startsWith(key, PATIENT_PREFIX)
     ? listOf(log, codec.sized(key.subarray(PATIENT_PREFIX.length), 32, "PatientKey"))
     : null;
   const accesses = startsWith(key, ACCESS_PREFIX) ? log.entries.map(decodeDisclosed) : null;
-  if (disclosure === null) return { patientList, accesses };
-  return { patientList, accesses, ...openListed(patientList, disclosure) };
+  if (disclosure === null || book === null) return { patientList, accesses };
+  return { patientList, accesses, ...openListed(patientList, disclosure, book) };
 }
 
-/** @param {PatientList | null} listed @param {Disclosure} disclosure */
-function openListed(listed, disclosure) {
+/** @param {PatientList | null} listed @param {Disclosure} disclosure @param {RuleBook} book */
+function openListed(listed, disclosure, book) {
   // Only finds the row, at the cost of one verification; `verifyRecord` decides.
   const { root } = disclosure.leaves();
   for (const row of listed?.rows ?? []) {
-    if (equal(row.row.root, root)) return { row, record: verifyRecord(row, disclosure) };
+    if (!equal(row.row.root, root)) continue;
+    return { row, record: verifyRecord(row, disclosure, book.of(disclosure.rules)) };
   }
   throw new DisclosureUnplaced("the disclosed record is of no row in a patient's list");
 }
 
-/** @param {SavedProof} saved @param {VerifiedEntry} entry */
-function entryRecord({ key, disclosure }, entry) {
-  if (disclosure === null) return null;
+/** @param {SavedProof} saved @param {VerifiedEntry} entry @param {RuleBook | null} book */
+function entryRecord({ key, disclosure }, entry, book) {
+  if (disclosure === null || book === null) return null;
   // A row alone says nothing of its status: its record needs the complete list.
   if (!startsWith(key, RELEASE_PREFIX)) {
     throw new DisclosureUnplaced("one entry proves a record only in a log of releases");
   }
-  return releasedRecord(entry.entry, disclosure);
+  return releasedRecord(entry.entry, disclosure, book);
 }
