@@ -249,13 +249,15 @@ function whole(pattern) {
   return new RegExp(`^(?:${pattern})$`, "u");
 }
 
-const PART = /\\[^]|\[(?:\\[^]|[^\]\\])*\]|[.$]|[^\\[.$]+/gu;
+const PART = /\\[^]|\[\^?\]?(?:\\[^]|[^\]\\])*\]|[.$]/gu;
 
 /** What a regular expression of Python is in JavaScript. @param {Json | undefined} pattern */
 function compiled(pattern) {
   const made = text(pattern).replace(PART, (part) => {
     if (part === ".") return "[^\\n]";
-    return part === "$" ? "(?=\\n?$)" : part;
+    if (part === "$") return "(?=\\n?$)";
+    // In Python a bracket at the beginning of a class stands for itself.
+    return part.replace(/^(\[\^?)\]/, "$1\\]");
   });
   if (/\\[sSZA]/.test(made)) throw new SyntaxError("not the same in both languages");
   // In a group of its own, so that no part of it reaches out of it.
