@@ -158,9 +158,9 @@ async def test_LIGHT_1_a_recipient_without_an_account_verifies_what_was_shared(
     row = decode_patient_entry(entry.entry)
     status_key = row_status(row.hash)
     assert verify_state_bundle(trusted, row_state, status_key, now, age).value is None
-    record = verify_record(
-        ListedRow(entry.index, row, row.hash, "valid"), Disclosure.decode(fields[4])
-    )
+    rules = (await session.view_rules(share.view)).in_force
+    listed = ListedRow(entry.index, row, row.hash, "valid")
+    record = verify_record(listed, Disclosure.decode(fields[4]), rules)
     assert (record.view, fields[3]) == ("resident", "MedicationRequest")
     assert b"canary-medicine" not in data
     assert fields[6] is None  # the key of its metadata would tell the drug's code
