@@ -88,6 +88,12 @@ const CALLS = {
     const [from, header] = [trusted(chain), CertifiedHeader.decode(newest)];
     return (await light.advance(from, light.decodeChanges(changes), header)).encode();
   },
+  refresh: async (chain, changes, newest, now, maxAge) => {
+    const [from, header] = [trusted(chain), CertifiedHeader.decode(newest)];
+    const advanced = await light.advance(from, light.decodeChanges(changes), header);
+    light.checkAge(header.header, now, maxAge);
+    return advanced.encode();
+  },
   age: (data, now, maxAge) => light.checkAge(Header.decode(data), now, maxAge),
   "state proof": (data, key, value, root) => verifyState(StateProof.decode(data), key, value, root),
   inclusion: light.verifyInclusion,

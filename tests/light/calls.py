@@ -183,6 +183,14 @@ def advance(trusted: bytes, changes: bytes, newest: bytes) -> object:
 
 
 @call
+def refresh(trusted: bytes, changes: bytes, newest: bytes, now_ms: int, max_age_ms: int) -> object:
+    chain, certified = TrustedChain.decode(trusted), CertifiedHeader.decode(newest)
+    advanced = trust.advance(chain, decode_changes(changes), certified)
+    trust.check_age(certified.header, now_ms, max_age_ms)
+    return advanced.encode()
+
+
+@call
 def age(data: bytes, now_ms: int, max_age_ms: int) -> object:
     return trust.check_age(Header.decode(data), now_ms, max_age_ms)
 

@@ -7,17 +7,14 @@ Byte strings are hexadecimal, "=" begins an integer, "@" the name of one of the 
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from ledger import codec
 from ledger.commitment import Disclosure, Field, RecordCommitment, commit_record, disclose
 from ledger.crypto.hashing import Tag, preimage
-from ledger.errors import PeerFault
 from ledger.light.bundles import encode_changes
 from ledger.light.saved import SavedProof
 from ledger.light.trust import HEADER_AHEAD_MAX_MS, advance
@@ -25,7 +22,8 @@ from ledger.merkle import log_tree
 from ledger.primitives import U64_MAX, ZERO_HASH
 from ledger.types.certificate import CertifiedHeader
 from ledger.types.entries import StatusChange, access_log, patient_log, release_log
-from tests.light import kit, test_lies
+from tests.hostile.lies_in_bytes import EVERY_LIE
+from tests.light import kit
 from tests.light.calls import verdict
 from tests.vectors import fixed
 
@@ -297,6 +295,10 @@ def trust_cases(cases: Cases) -> None:
     cases.accept("follow two changes", "follow", start.encode(), told)
     cases.accept("follow nothing", "follow", start.encode(), encode_changes(()))
     cases.accept("advance over two changes", "advance", start.encode(), told, data)
+    now = newest.header.time_ms + MAX_AGE_MS
+    visit = (start.encode(), told, data)
+    cases.accept("refresh at the last moment", "refresh", *visit, now, MAX_AGE_MS)
+    cases.refuse("StaleAnswer", "refresh 1 ms later", "refresh", *visit, now + 1, MAX_AGE_MS)
     rest = encode_changes(changes[1:])
     cases.accept("advance from a change", "advance", at_change.encode(), rest, data)
     nothing = encode_changes(())
@@ -395,60 +397,11 @@ def proof_cases(cases: Cases) -> None:
     cases.accept("an empty state", "state proof", alone.encode(), b"key", None, ZERO_HASH)
 
 
-RECORDERS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
-    "trust_genesis": ("trust genesis", lambda data, chain_id: [data, chain_id]),
-    "advance": (
-        "advance",
-        lambda trusted, changes, newest: [
-            trusted.encode(),
-            encode_changes(tuple(changes)),
-            newest.encode(),
-        ],
-    ),
-    **{
-        function: (call, lambda trusted, bundle, *rest: [trusted.encode(), bundle.encode(), *rest])
-        for function, call in {
-            "verify_patient_list": "patient list",
-            "verify_access_log": "access log",
-            "verify_state_bundle": "state",
-            "verify_log_bundle": "log",
-            "verify_log_entry_bundle": "log entry",
-        }.items()
-    },
-}
-"""Functions through which the lies of ``test_lies`` are told, as calls."""
-ON_BYTES = {"an entry of an absent log": "NotCanonical"}
-"""Lies that are already refused when their bytes are read."""
-
-
 def lie_cases(cases: Cases) -> None:
-    """Every named lie of the Python suite: the call that refuses it, on bytes."""
-    for name, (error, told) in test_lies.LIES.items():
-        refused: list[tuple[str, list[Any]]] = []
-        with ExitStack() as stack:
-            for function in RECORDERS:
-                recorder = recording(function, refused)
-                stack.enter_context(patch.object(test_lies, function, recorder))
-            with suppress(PeerFault):
-                told(kit.story(4))
-        if len(refused) != 1:
-            raise AssertionError(f"{name}: refused by {len(refused)} calls")
-        call, arguments = refused[0]
-        cases.refuse(ON_BYTES.get(name, error.__name__), name, call, *arguments)
-
-
-def recording(function: str, refused: list[tuple[str, list[Any]]]) -> Callable[..., object]:
-    """The function, which notes its arguments where it raises."""
-    original, (call, arguments) = getattr(test_lies, function), RECORDERS[function]
-
-    def recorder(*given: Any) -> object:
-        try:
-            return original(*given)
-        except PeerFault:
-            refused.append((call, arguments(*given)))
-            raise
-
-    return recorder
+    """Every lie of the hostile server, as the call that refuses it."""
+    for name, (error, lie) in EVERY_LIE.items():
+        visit = lie(kit.story(4))
+        cases.refuse(error.__name__, name, visit.call, *visit.direct())
 
 
 def record(name: str) -> RecordCommitment:
@@ -697,10 +650,10 @@ def text_of(name: str) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """All recorded cases by file and name, "@" names replaced by their values."""
+def recorded(*files: str) -> dict[str, dict[str, Any]]:
+    """Recorded cases by file and name, "@" names replaced by their values; all if none is named."""
     found = {}
-    for file in FILES:
+    for file in files or FILES:
         content = json.loads((FOLDER / file).read_text(encoding="utf-8"))
         values = content["values"]
         for case in content["cases"]:
