@@ -5,6 +5,7 @@ of an error with its text. Each is declared here; that Python agrees is checked 
 Byte strings are hexadecimal, "=" begins an integer, "@" the name of one of the file's values.
 """
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from ledger import codec
 from ledger.commitment import Disclosure, Field, RecordCommitment, commit_record, disclose
 from ledger.crypto.hashing import Tag, preimage
 from ledger.light.bundles import encode_changes
+from ledger.light.checkpoint import checkpoint_of
 from ledger.light.saved import SavedProof
 from ledger.light.trust import HEADER_AHEAD_MAX_MS, advance
 from ledger.merkle import log_tree
@@ -628,6 +630,111 @@ def saved_cases(cases: Cases) -> None:
     cases.refuse("HeaderFromTheFuture", "from the future", "saved proof", document, data, early)
 
 
+def witness_cases(cases: Cases) -> None:
+    """SAFE-1, LIGHT-3: checkpoints, and hospitals that are compared."""
+    chain = kit.Chain(4)
+    start = chain.trusted
+    chain.commit([0, 1, 2, 3, 4])
+    chain.commit()
+    newest, members = chain.commit(), chain.membership
+    changes, told = tuple(chain.changes), encode_changes(tuple(chain.changes))
+    trusted = advance(start, changes, newest)
+    printed = checkpoint_of(trusted)
+    text, header, voters = printed.text.encode(), newest.encode(), members.encode()
+    cases.accept("checkpoint", "checkpoint", text)
+    for name, wrong in {
+        "no prefix": text[1:],
+        "small letters": text.lower(),
+        "a letter too few": text[:-1],
+        "a letter too many": text + b"A",
+        "padding": text + b"=",
+        "a letter that is none": text[:-1] + b"1",
+        "nothing": b"YILIAN-CHECKPOINT:",
+        "another kind": b"YILIAN-CHECKPOINT:"
+        + base64.b32encode(codec.encode(["x"] * 5)).strip(b"="),
+    }.items():
+        cases.refuse("NotCanonical", f"checkpoint with {name}", "checkpoint", wrong)
+    cases.accept("start at a checkpoint", "trust checkpoint", text, header, voters)
+    mismatch = "CheckpointMismatch"
+    before = chain.changes[0].certified.encode()
+    first_members = fixed.membership(range(4)).encode()
+    cases.refuse(mismatch, "another height", "trust checkpoint", text, before, voters)
+    chain.height -= 1
+    other = chain.certify(replace(chain.header(), state_root=fixed.named_hash("fork")))
+    cases.refuse(mismatch, "another header", "trust checkpoint", text, other.encode(), voters)
+    cases.refuse(mismatch, "another membership", "trust checkpoint", text, header, first_members)
+    former = replace(printed, membership_hash=fixed.membership(range(4)).hash).text.encode()
+    name = "a header that names another membership"
+    cases.refuse(mismatch, name, "trust checkpoint", former, header, first_members)
+    at_change = replace(printed, height=1, header_hash=chain.changes[0].certified.header.hash)
+    name = "a checkpoint where the membership changes"
+    at = at_change.text.encode()
+    cases.refuse("CertificateMismatch", name, "trust checkpoint", at, before, voters)
+    foreign = replace(printed, chain_id=ZERO_HASH).text.encode()
+    cases.refuse("WrongChain", "a foreign checkpoint", "trust checkpoint", foreign, header, voters)
+    short = replace(newest, certificate=fixed.certificate(newest.header, chain.signers()[1:]))
+    short_data = short.encode()
+    insufficient = "InsufficientSignatures"
+    cases.refuse(insufficient, "too few sign", "trust checkpoint", text, short_data, voters)
+    a, b = (fixed.hospital(i).encode() for i in (0, 1))
+    data, late = start.encode(), newest.header.time_ms + MAX_AGE_MS
+    cases.accept("a hospital is heard", "hear", data, a, told, header, late, MAX_AGE_MS)
+    refused = "WitnessRefused"
+    for name, arguments in {
+        "stale": (data, a, told, header, late + 1, MAX_AGE_MS),
+        "behind": (trusted.encode(), b, encode_changes(()), before, late, MAX_AGE_MS),
+        "without changes": (data, a, encode_changes(()), header, late, MAX_AGE_MS),
+        "with too few signatures": (data, a, told, short_data, late, MAX_AGE_MS),
+        "another than the trusted header": (
+            trusted.encode(), a, encode_changes(()), other.encode(), late, MAX_AGE_MS,
+        ),
+    }.items():  # fmt: skip
+        cases.refuse(refused, f"a hospital that is {name}", "hear", *arguments)
+    one, same, fork = [a, told, header], [b, told, header], [b, told, other.encode()]
+    cases.accept("two agree", "compare", data, one, same)
+    cases.refuse("Forked", "two contradict each other", "compare", data, one, fork)
+    cases.refuse(refused, "two heights", "compare", data, one, [b, told, before])
+    cases.refuse(refused, "the first lies", "compare", data, [a, told, short_data], same)
+    cases.refuse(refused, "the second lies", "compare", data, one, [b, told, short_data])
+    fork_cases(cases, chain, one, fork, [b, told, before])
+
+
+def fork_cases(cases: Cases, chain: kit.Chain, one: Any, fork: Any, lower: Any) -> None:
+    """Evidence of a fork, and what is none."""
+    document, chain_id = chain.genesis.encode(), chain.genesis.chain_id
+
+    def evidence(first: Any, second: Any, of: bytes = chain_id) -> bytes:
+        return bytes.fromhex(str(verdict("fork bytes", [of, first, second])["result"]))
+
+    good = evidence(one, fork)
+    cases.accept("bytes of a fork", "fork bytes", chain_id, one, fork)
+    cases.accept("a fork", "fork", document, good)
+    header = replace(chain.header(), state_root=fixed.named_hash("fork"))
+    signers = [(i, fixed.validator_signer(i)) for i in range(1, 5)]
+    other_view = CertifiedHeader(header, fixed.certificate(header, signers, 1)).encode()
+    cases.accept("a fork in two views", "fork", document, evidence(one, [*fork[:2], other_view]))
+    # At the height of a change the former members vote, whom the change itself replaced.
+    changed = chain.changes[0]
+    at_change = [*one[:2], changed.certified.encode()]
+    twin = replace(changed.certified.header, state_root=fixed.named_hash("fork"))
+    pairs = [(i, fixed.validator_signer(i)) for i in range(3)]
+    twin_change = replace(changed, certified=CertifiedHeader(twin, fixed.certificate(twin, pairs)))
+    there = [fork[0], encode_changes((twin_change,)), twin_change.certified.encode()]
+    cases.accept("a fork at a change", "fork", document, evidence(at_change, there))
+    short = fixed.certificate(header, signers[1:])
+    forged = [*fork[:2], CertifiedHeader(header, short).encode()]
+    for error, name, wrong in (
+        ("NoFork", "the same twice", evidence(one, [fork[0], *one[1:]])),
+        ("NoFork", "two heights", evidence(one, lower)),
+        ("WrongChain", "another chain", evidence(one, fork, ZERO_HASH)),
+        ("WitnessRefused", "a forged header", evidence(one, forged)),
+        ("WitnessRefused", "a forged header first", evidence(forged, one)),
+        ("NotCanonical", "a byte too many", good + b"\x00"),
+        ("NotCanonical", "another kind of file", good.replace(b"fork", b"folk", 1)),
+    ):
+        cases.refuse(error, f"a fork that is {name}", "fork", document, wrong)
+
+
 FILES: dict[str, Callable[[Cases], None]] = {
     "codec.json": codec_cases,
     "types.json": type_cases,
@@ -639,6 +746,7 @@ FILES: dict[str, Callable[[Cases], None]] = {
     "lists.json": list_cases,
     "disclosures.json": disclosure_cases,
     "saved.json": saved_cases,
+    "witnesses.json": witness_cases,
 }
 
 
@@ -657,11 +765,17 @@ def recorded(*files: str) -> dict[str, dict[str, Any]]:
         content = json.loads((FOLDER / file).read_text(encoding="utf-8"))
         values = content["values"]
         for case in content["cases"]:
-            case["arguments"] = [values.get(str(each), each) for each in case["arguments"]]
+            case["arguments"] = _resolved(case["arguments"], values)
             if "result" in case:
-                case["result"] = values.get(str(case["result"]), case["result"])
+                case["result"] = _resolved(case["result"], values)
             found[f"{file}: {case['name']}"] = case
     return found
+
+
+def _resolved(written: Any, values: dict[str, str]) -> Any:
+    if isinstance(written, list):
+        return [_resolved(each, values) for each in written]
+    return values.get(written, written) if isinstance(written, str) else written
 
 
 def read_argument(written: Any) -> Any:

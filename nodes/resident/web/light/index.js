@@ -19,6 +19,7 @@ export {
 } from "./bundles.js";
 export { fromHex, toHex } from "./bytes.js";
 export { CertifiedHeader, Header, verifyCertifiedHeader } from "./certificate.js";
+export { Checkpoint, trustCheckpoint } from "./checkpoint.js";
 export { Disclosure, verifyDisclosure } from "./disclosure.js";
 export {
   accessLog,
@@ -51,3 +52,4 @@ export {
   verifyLogEntryBundle,
   verifyStateBundle,
 } from "./verify.js";
+export { compareWitnesses, encodeFork, hear, hearNewest, Testimony, verifyFork } from "./witnesses.js";
