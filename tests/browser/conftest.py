@@ -96,11 +96,17 @@ def application(lies: list[Visit]) -> web.Application:
     return app
 
 
+def chromium() -> str:
+    """Path of the browser."""
+    executable = shutil.which("chromium")
+    assert executable, "no Chromium was found; on Debian: apt-get install chromium"
+    return executable
+
+
 @pytest.fixture(scope="session")
 def web_checks() -> Iterator[WebChecks]:
     """The running pair; started once for all tests."""
-    executable = shutil.which("chromium")
-    assert executable, "no Chromium was found; on Debian: apt-get install chromium"
+    executable = chromium()
     lies: list[Visit] = []
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="browser", daemon=True)

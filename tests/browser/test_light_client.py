@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from ledger import codec, limits, primitives
 from ledger.crypto import keys
 from ledger.errors import PeerFault
-from ledger.light import bundles, records, saved, trust
+from ledger.light import bundles, checkpoint, records, saved, trust, witnesses
 from ledger.merkle import proof
 from ledger.primitives import Signature
 from ledger.types import block, certificate, entries, genesis, membership
@@ -203,7 +203,7 @@ def test_the_limits_are_those_of_python(web_checks: WebChecks, light_page: Page)
         **{
             name: value
             for module in (limits, keys, block, certificate, membership, genesis, entries, proof,
-                           bundles, trust, saved, records)
+                           bundles, trust, saved, records, checkpoint, witnesses)
             for name, value in vars(module).items()
             if name.isupper() and isinstance(value, int)
         },
