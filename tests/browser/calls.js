@@ -106,6 +106,13 @@ const CALLS = {
     light.checkAge(header.header, now, maxAge);
     return advanced.encode();
   },
+  "first visit": async (genesis, changes, newest, now, maxAge) => {
+    const header = CertifiedHeader.decode(newest);
+    const start = light.trustGenesis(genesis, null);
+    const advanced = await light.advance(start, light.decodeChanges(changes), header);
+    light.checkAge(header.header, now, maxAge);
+    return advanced.encode();
+  },
   checkpoint: (text) => {
     const found = light.Checkpoint.fromText(textOf(text));
     return [utf8(found.text), found.chainId, found.height, found.headerHash];

@@ -192,6 +192,14 @@ def refresh(trusted: bytes, changes: bytes, newest: bytes, now_ms: int, max_age_
 
 
 @call
+def first_visit(
+    document: bytes, changes: bytes, newest: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    start = trust.trust_genesis(document, None).encode()
+    return refresh(start, changes, newest, now_ms, max_age_ms)
+
+
+@call
 def age(data: bytes, now_ms: int, max_age_ms: int) -> object:
     return trust.check_age(Header.decode(data), now_ms, max_age_ms)
 

@@ -301,6 +301,7 @@ def trust_cases(cases: Cases) -> None:
     visit = (start.encode(), told, data)
     cases.accept("refresh at the last moment", "refresh", *visit, now, MAX_AGE_MS)
     cases.refuse("StaleAnswer", "refresh 1 ms later", "refresh", *visit, now + 1, MAX_AGE_MS)
+    cases.accept("first visit", "first visit", document, told, data, now, MAX_AGE_MS)
     rest = encode_changes(changes[1:])
     cases.accept("advance from a change", "advance", at_change.encode(), rest, data)
     nothing = encode_changes(())
