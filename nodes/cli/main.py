@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from nodes.cli import governance, people
+from nodes.cli.light import light_app
 from nodes.cli.output import (
     BadArgument,
     print_fields,
@@ -37,6 +38,7 @@ app.add_typer(network_app, name="network")
 app.add_typer(node_app, name="node")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(genesis_app, name="genesis")
+app.add_typer(light_app, name="light")
 people.add_commands(app)
 governance.add_commands(app)
 
@@ -184,40 +186,6 @@ def genesis_show(
         print_fields(fields)
         rows = [[m["id"], m["name"], m["kind"], m["gateway"]] for m in members]
         print_table("Members", ["id", "name", "kind", "gateway"], rows)
-
-
-@app.command("verify")
-def verify(
-    file: Annotated[Path, typer.Argument(help="Saved proof.")],
-    genesis: Annotated[Path, typer.Option(help="Genesis document that you trust.")],
-    json: Json = False,
-) -> None:
-    """Verify a saved proof offline, from the genesis alone."""
-    with reported_errors():
-        from ledger.light.saved import SAVED_PROOF_BYTES_MAX, verify_saved_proof
-        from ledger.types.genesis import GENESIS_BYTES_MAX
-        from nodes.client.clock import wall_ms
-        from nodes.view_rules.files import known_rules
-
-        document = read_file(genesis, GENESIS_BYTES_MAX, "--genesis")
-        data = read_file(file, SAVED_PROOF_BYTES_MAX, "FILE")
-        report = verify_saved_proof(document, data, wall_ms(), known_rules())
-        fields: dict[str, object] = {
-            "verified": True,
-            "height": report.header.height,
-            "time_ms": report.header.time_ms,
-            "age_ms": report.age_ms,
-            "about": report.key.split(b"/")[0].decode("ascii", "replace"),
-            "rows": None if report.patient_list is None else len(report.patient_list.rows),
-            "accesses": None if report.accesses is None else len(report.accesses),
-            "row": None if report.row is None else report.row.index,
-            "fields_shown": None if report.record is None else len(report.record.fields),
-            "fields_hidden": None if report.record is None else report.record.hidden_count,
-            "view": None if report.record is None else report.record.view,
-            "view_version": None if report.record is None else report.record.version,
-        }
-        known = {name: value for name, value in fields.items() if value is not None}
-        print_json(known) if json else print_fields(known)
 
 
 @app.command("status")

@@ -99,7 +99,7 @@ def access_members(entries: Sequence[Disclosed]) -> list[Members]:
 async def save_proof(
     file: Path | None, session: LightSession, bundle: Provable, disclosure: Disclosure | None
 ) -> None:
-    """Writes a proof to a new file, if one is named; ``yilian verify`` checks it."""
+    """Writes a proof to a new file, if one is named; ``yilian light verify`` checks it."""
     if file is None:
         return
     state = bundle if isinstance(bundle, StateBundle) else bundle.state

@@ -91,6 +91,10 @@ class ChainClient:
         """The newest certified header."""
         return CertifiedHeader.decode(await self.http.get(f"{self.prefix}/headers/latest"))
 
+    async def header(self, height: int) -> CertifiedHeader:
+        """The certified header of a height."""
+        return CertifiedHeader.decode(await self.http.get(f"{self.prefix}/headers/{height}"))
+
     async def membership_changes(self, after: int) -> tuple[MembershipChange, ...]:
         """Changes of the validators after a height, oldest first; page by page."""
         found: list[MembershipChange] = []

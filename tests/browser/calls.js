@@ -7,6 +7,7 @@
 import * as light from "/light/index.js";
 import * as codec from "/light/codec.js";
 import { Header, QuorumCertificate, CertifiedHeader } from "/light/certificate.js";
+import { utf8 } from "/light/bytes.js";
 import { verifySignature } from "/light/keys.js";
 import { Membership } from "/light/membership.js";
 import { StateProof, verifyState } from "/light/merkle.js";
@@ -45,6 +46,13 @@ const textOf = (bytes) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(b
 
 /** @param {[string, unknown][]} pairs */
 const sorted = (pairs) => pairs.sort(([a], [b]) => (a < b ? -1 : 1));
+/** @param {Uint8Array[]} parts hospital, changes, header */
+const testimony = ([hospital, changes, header]) =>
+  new light.Testimony(
+    codec.memberId(textOf(hospital), "hospital"),
+    light.decodeChanges(changes),
+    CertifiedHeader.decode(header),
+  );
 
 /** @type {Record<string, (...args: Argument[]) => unknown>} */
 const CALLS = {
@@ -98,6 +106,41 @@ const CALLS = {
     const [from, header] = [trusted(chain), CertifiedHeader.decode(newest)];
     return (await light.advance(from, light.decodeChanges(changes), header)).encode();
   },
+  refresh: async (chain, changes, newest, now, maxAge) => {
+    const [from, header] = [trusted(chain), CertifiedHeader.decode(newest)];
+    const advanced = await light.advance(from, light.decodeChanges(changes), header);
+    light.checkAge(header.header, now, maxAge);
+    return advanced.encode();
+  },
+  "first visit": async (genesis, changes, newest, now, maxAge) => {
+    const header = CertifiedHeader.decode(newest);
+    const start = light.trustGenesis(genesis, null);
+    const advanced = await light.advance(start, light.decodeChanges(changes), header);
+    light.checkAge(header.header, now, maxAge);
+    return advanced.encode();
+  },
+  checkpoint: (text) => {
+    const found = light.Checkpoint.fromText(textOf(text));
+    return [utf8(found.text), found.chainId, found.height, found.headerHash];
+  },
+  "trust checkpoint": async (text, header, membership) => {
+    const printed = light.Checkpoint.fromText(textOf(text));
+    const [certified, voters] = [CertifiedHeader.decode(header), Membership.decode(membership)];
+    return (await light.trustCheckpoint(printed, certified, voters)).encode();
+  },
+  hear: async (chain, hospital, changes, header, now, maxAge) => {
+    const heard = testimony([hospital, changes, header]);
+    return (await light.hearNewest(trusted(chain), heard, now, maxAge)).encode();
+  },
+  compare: async (chain, first, second) =>
+    (await light.compareWitnesses(trusted(chain), testimony(first), testimony(second))).encode(),
+  fork: async (genesis, data) => {
+    const report = await light.verifyFork(genesis, data);
+    const { height, hashes, hospitals, signedBoth, sameView } = report;
+    return [height, hashes, hospitals, signedBoth, sameView ? "same view" : "two views"];
+  },
+  "fork bytes": (chainId, first, second) =>
+    light.encodeFork(chainId, testimony(first), testimony(second)),
   age: (data, now, maxAge) => light.checkAge(Header.decode(data), now, maxAge),
   "state proof": (data, key, value, root) => verifyState(StateProof.decode(data), key, value, root),
   inclusion: light.verifyInclusion,

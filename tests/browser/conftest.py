@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.hostile.server import add_lies
+from tests.hostile.visits import Visit
 from tests.project.tree import ROOT
 
 T = TypeVar("T")
@@ -50,6 +52,8 @@ class WebChecks:
     loop: asyncio.AbstractEventLoop
     browser: Browser
     origin: str
+    lies: list[Visit]
+    """What the hostile server of that address tells: see ``tests.hostile.server``."""
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What ``coroutine`` returns in that loop; pages belong to it."""
@@ -70,8 +74,10 @@ async def file_under(folder: Path, request: web.Request) -> web.Response:
     return web.Response(body=path.read_bytes(), content_type=TYPES[path.suffix], charset="utf-8")
 
 
-def application() -> web.Application:
-    """/checks/ is an empty page and the scripts of this folder; all else is the shipped page."""
+def application(lies: list[Visit]) -> web.Application:
+    """/checks/ is an empty page and the scripts of this folder, /lies/ the hostile server; all
+    else is the shipped page.
+    """
 
     async def empty(request: web.Request) -> web.Response:
         return web.Response(text=EMPTY_PAGE, content_type="text/html")
@@ -83,23 +89,31 @@ def application() -> web.Application:
         return await file_under(WEB, request)
 
     app = web.Application()
+    add_lies(app, lies)
     app.router.add_get("/checks/", empty)
     app.router.add_get("/checks/{name:.+}", check)
     app.router.add_get("/{name:.+}", shipped)
     return app
 
 
+def chromium() -> str:
+    """Path of the browser."""
+    executable = shutil.which("chromium")
+    assert executable, "no Chromium was found; on Debian: apt-get install chromium"
+    return executable
+
+
 @pytest.fixture(scope="session")
 def web_checks() -> Iterator[WebChecks]:
     """The running pair; started once for all tests."""
-    executable = shutil.which("chromium")
-    assert executable, "no Chromium was found; on Debian: apt-get install chromium"
+    executable = chromium()
+    lies: list[Visit] = []
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="browser", daemon=True)
     thread.start()
 
     async def start() -> tuple[web.AppRunner, Any, Browser, str]:
-        runner = web.AppRunner(application())
+        runner = web.AppRunner(application(lies))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -116,7 +130,7 @@ def web_checks() -> Iterator[WebChecks]:
         runner, playwright, browser, origin = asyncio.run_coroutine_threadsafe(
             start(), loop
         ).result(60)
-        yield WebChecks(loop, browser, origin)
+        yield WebChecks(loop, browser, origin, lies)
         asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
     finally:
         loop.call_soon_threadsafe(loop.stop)

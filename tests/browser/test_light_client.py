@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from ledger import codec, limits, primitives
 from ledger.crypto import keys, sealing
 from ledger.errors import PeerFault
-from ledger.light import bundles, records, saved, trust, view_rules
+from ledger.light import bundles, checkpoint, records, saved, trust, view_rules, witnesses
 from ledger.merkle import proof
 from ledger.primitives import Signature
 from ledger.types import block, certificate, entries, genesis, membership
@@ -204,7 +204,8 @@ def test_the_limits_are_those_of_python(web_checks: WebChecks, light_page: Page)
         **{
             name: value
             for module in (limits, keys, block, certificate, membership, genesis, entries, proof,
-                           bundles, trust, saved, records, view_rules, sealing)
+                           bundles, trust, saved, records, view_rules, sealing, checkpoint,
+                           witnesses)
             for name, value in vars(module).items()
             if name.isupper() and isinstance(value, int)
         },

@@ -31,7 +31,8 @@ COMMANDS = [
     "hospital", "hospital find", "hospital read", "vendor", "vendor query",
     "enrolment", "enrolment new", "enrolment confirm",
     "resident", "resident enrol", "resident list", "resident show", "resident accesses",
-    "verify", "status", "genesis", "genesis show",
+    "light", "light verify", "light checkpoint", "light compare", "status",
+    "genesis", "genesis show",
 ]  # fmt: skip
 HEAVY = ("aiohttp", "cryptography", "msgpack", "plyvel", "pydantic", "pydicom", "structlog")
 
@@ -98,7 +99,10 @@ def test_help_loads_nothing_heavy() -> None:
         ("gateway", "run", "no-such.toml"),
         ("vendor", "query", "no-such.toml"),
         ("index", "no-such.toml"),
-        ("verify", "no-such", "--genesis", "no-such"),
+        ("light", "verify", "no-such", "--genesis", "no-such"),
+        ("light", "checkpoint", "no-such"),
+        ("light", "compare", "no-such", "a", "a", "--evidence", "fork.bin"),
+        ("light", "compare", "no-such", "a", "b", "--evidence", "no-such/fork.bin"),
         ("genesis", "show", "no-such"),
         ("status", "no-such.toml"),
         ("resident", "list", "--home", "no-such"),
@@ -225,7 +229,7 @@ def test_P1_an_identifier_is_in_no_error(network: Path) -> None:
 
 
 def test_LIGHT_1_a_saved_proof_is_verified_offline(proof: tuple[Path, Path]) -> None:
-    result = run("verify", proof[0], "--genesis", proof[1], "--json")
+    result = run("light", "verify", proof[0], "--genesis", proof[1], "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["about"] == "parameters"
 
@@ -235,15 +239,15 @@ def test_LIGHT_1_an_altered_proof_exits_with_1(proof: tuple[Path, Path]) -> None
     for place in range(0, len(data), 97):
         data[place] ^= 1
         proof[0].write_bytes(data)
-        failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+        failure(run("light", "verify", proof[0], "--genesis", proof[1]), 1)
         data[place] ^= 1
     proof[0].write_bytes(data + b"\x00")
-    failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+    failure(run("light", "verify", proof[0], "--genesis", proof[1]), 1)
 
 
 def test_LIGHT_1_a_proof_of_another_chain_exits_with_1(proof: tuple[Path, Path]) -> None:
     proof[1].write_bytes(fixed.genesis().encode())
-    assert "chain" in failure(run("verify", proof[0], "--genesis", proof[1]), 1)
+    assert "chain" in failure(run("light", "verify", proof[0], "--genesis", proof[1]), 1)
 
 
 @pytest.fixture

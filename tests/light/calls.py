@@ -13,7 +13,8 @@ from ledger import codec
 from ledger.commitment import Disclosure
 from ledger.crypto.keys import PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
-from ledger.light import records, trust, verify
+from ledger.light import checkpoint as checkpoints
+from ledger.light import records, trust, verify, witnesses
 from ledger.light.bundles import (
     Bundle,
     LogBundle,
@@ -184,8 +185,73 @@ def advance(trusted: bytes, changes: bytes, newest: bytes) -> object:
 
 
 @call
+def refresh(trusted: bytes, changes: bytes, newest: bytes, now_ms: int, max_age_ms: int) -> object:
+    chain, certified = TrustedChain.decode(trusted), CertifiedHeader.decode(newest)
+    advanced = trust.advance(chain, decode_changes(changes), certified)
+    trust.check_age(certified.header, now_ms, max_age_ms)
+    return advanced.encode()
+
+
+@call
+def first_visit(
+    document: bytes, changes: bytes, newest: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    start = trust.trust_genesis(document, None).encode()
+    return refresh(start, changes, newest, now_ms, max_age_ms)
+
+
+@call
 def age(data: bytes, now_ms: int, max_age_ms: int) -> object:
     return trust.check_age(Header.decode(data), now_ms, max_age_ms)
+
+
+# Checkpoints and witnesses
+
+
+@call
+def checkpoint(text: bytes) -> object:
+    found = checkpoints.Checkpoint.from_text(text.decode("latin-1"))
+    return found.text.encode(), found.chain_id, found.height, found.header_hash
+
+
+@call
+def trust_checkpoint(text: bytes, header: bytes, membership: bytes) -> object:
+    printed = checkpoints.Checkpoint.from_text(text.decode("latin-1"))
+    certified, voters = CertifiedHeader.decode(header), Membership.decode(membership)
+    return checkpoints.trust_checkpoint(printed, certified, voters).encode()
+
+
+def testimony(hospital: bytes, changes: bytes, header: bytes) -> witnesses.Testimony:
+    name = MemberId(hospital.decode("latin-1"))
+    return witnesses.Testimony(name, decode_changes(changes), CertifiedHeader.decode(header))
+
+
+@call
+def hear(
+    trusted: bytes, hospital: bytes, changes: bytes, header: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    heard = testimony(hospital, changes, header)
+    chain = TrustedChain.decode(trusted)
+    return witnesses.hear_newest(chain, heard, now_ms, max_age_ms).encode()
+
+
+@call
+def compare(trusted: bytes, first: list[bytes], second: list[bytes]) -> object:
+    chain = TrustedChain.decode(trusted)
+    return witnesses.compare(chain, testimony(*first), testimony(*second)).encode()
+
+
+@call
+def fork(document: bytes, data: bytes) -> object:
+    report = witnesses.verify_fork(document, data)
+    hashes = [header.hash for header in report.headers]
+    same_view = "same view" if report.same_view else "two views"
+    return report.height, hashes, report.hospitals, report.signed_both, same_view
+
+
+@call
+def fork_bytes(chain_id: bytes, first: list[bytes], second: list[bytes]) -> object:
+    return witnesses.encode_fork(Hash32(chain_id), testimony(*first), testimony(*second))
 
 
 # Proofs

@@ -165,7 +165,7 @@ def test_ACC_1_a_doctor_finds_and_reads_with_proof_and_images(
             images += 1
     assert images == len(list((SAMPLE / "hospital-a" / "dicom" / STUDY).iterdir()))
     for proof in proofs:
-        report = json_of("verify", proof, "--genesis", network.directory / "genesis.bin")
+        report = json_of("light", "verify", proof, "--genesis", network.directory / "genesis.bin")
         assert (report["verified"], report["fields_hidden"]) == (True, 0)
 
 
@@ -227,7 +227,7 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
     ):
         proof = tmp_path / words[0]
         text_of("resident", *words, "--home", home, "--proof", proof)
-        report = json_of("verify", proof, "--genesis", genesis)
+        report = json_of("light", "verify", proof, "--genesis", genesis)
         assert report["verified"] is True
         assert report[name] > 0
         data = bytearray(proof.read_bytes())
@@ -235,7 +235,7 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
             place = (2 * part + 1) * len(data) // 4
             data[place] ^= 1 << part
             proof.write_bytes(data)
-            failure(yilian("verify", proof, "--genesis", genesis), 1)
+            failure(yilian("light", "verify", proof, "--genesis", genesis), 1)
             data[place] ^= 1 << part
         # A proof is never written over another file.
         again = yilian("resident", *words, "--home", home, "--proof", proof)
@@ -331,7 +331,7 @@ def test_texts_fit_80_columns(
         ("vendor", "query", network.directory / "vendor-y" / "vendor.toml"),
         ("resident", "list", "--home", home, "--proof", proof),
         ("resident", "accesses", "--home", home),
-        ("verify", proof, "--genesis", genesis),
+        ("light", "verify", proof, "--genesis", genesis),
     )
     for words in commands:
         lines = text_of(*words, stdin=PERSON).splitlines()

@@ -69,7 +69,7 @@ async def assert_provable(network: LocalNetwork, member: str, folder: Path) -> N
         session = LightSession(ChainClient(http), network.genesis)
         bundle, _ = await session.state_bundle(VOTERS_KEY)
         await save_proof(file, session, bundle, None)
-    report = await done("verify", file, "--genesis", network.directory / "genesis.bin")
+    report = await done("light", "verify", file, "--genesis", network.directory / "genesis.bin")
     assert report["verified"] is True
 
 

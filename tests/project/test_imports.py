@@ -25,7 +25,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     # ledger: verifying. Stands below execution and consensus, so that it can never load them.
     ("ledger.light.bundles", "ledger.light.view_rules"),
     ("ledger.light.trust",),
-    ("ledger.light.verify",),
+    ("ledger.light.checkpoint", "ledger.light.verify", "ledger.light.witnesses"),
     ("ledger.light.records",),
     ("ledger.light.saved",),
     ("ledger.catchup",),

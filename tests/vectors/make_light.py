@@ -5,20 +5,19 @@ of an error with its text. Each is declared here; that Python agrees is checked 
 Byte strings are hexadecimal, "=" begins an integer, "@" the name of one of the file's values.
 """
 
+import base64
 import json
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from ledger import codec
 from ledger.commitment import Disclosure, Field, RecordCommitment, commit_record, disclose
 from ledger.crypto.hashing import Tag, preimage
-from ledger.errors import PeerFault
 from ledger.light.bundles import StateBundle, encode_changes
+from ledger.light.checkpoint import checkpoint_of
 from ledger.light.saved import SavedProof
 from ledger.light.trust import HEADER_AHEAD_MAX_MS, advance
 from ledger.merkle import log_tree
@@ -32,7 +31,8 @@ from ledger.types.entries import (
     release_log,
     view_key,
 )
-from tests.light import kit, test_lies
+from tests.hostile.lies_in_bytes import EVERY_LIE
+from tests.light import kit
 from tests.light.calls import verdict
 from tests.vectors import fixed
 from tests.vectors.make_light_views import sealed_cases, view_cases
@@ -307,6 +307,11 @@ def trust_cases(cases: Cases) -> None:
     cases.accept("follow two changes", "follow", start.encode(), told)
     cases.accept("follow nothing", "follow", start.encode(), encode_changes(()))
     cases.accept("advance over two changes", "advance", start.encode(), told, data)
+    now = newest.header.time_ms + MAX_AGE_MS
+    visit = (start.encode(), told, data)
+    cases.accept("refresh at the last moment", "refresh", *visit, now, MAX_AGE_MS)
+    cases.refuse("StaleAnswer", "refresh 1 ms later", "refresh", *visit, now + 1, MAX_AGE_MS)
+    cases.accept("first visit", "first visit", document, told, data, now, MAX_AGE_MS)
     rest = encode_changes(changes[1:])
     cases.accept("advance from a change", "advance", at_change.encode(), rest, data)
     nothing = encode_changes(())
@@ -405,60 +410,11 @@ def proof_cases(cases: Cases) -> None:
     cases.accept("an empty state", "state proof", alone.encode(), b"key", None, ZERO_HASH)
 
 
-RECORDERS: dict[str, tuple[str, Callable[..., list[Any]]]] = {
-    "trust_genesis": ("trust genesis", lambda data, chain_id: [data, chain_id]),
-    "advance": (
-        "advance",
-        lambda trusted, changes, newest: [
-            trusted.encode(),
-            encode_changes(tuple(changes)),
-            newest.encode(),
-        ],
-    ),
-    **{
-        function: (call, lambda trusted, bundle, *rest: [trusted.encode(), bundle.encode(), *rest])
-        for function, call in {
-            "verify_patient_list": "patient list",
-            "verify_access_log": "access log",
-            "verify_state_bundle": "state",
-            "verify_log_bundle": "log",
-            "verify_log_entry_bundle": "log entry",
-        }.items()
-    },
-}
-"""Functions through which the lies of ``test_lies`` are told, as calls."""
-ON_BYTES = {"an entry of an absent log": "NotCanonical"}
-"""Lies that are already refused when their bytes are read."""
-
-
 def lie_cases(cases: Cases) -> None:
-    """Every named lie of the Python suite: the call that refuses it, on bytes."""
-    for name, (error, told) in test_lies.LIES.items():
-        refused: list[tuple[str, list[Any]]] = []
-        with ExitStack() as stack:
-            for function in RECORDERS:
-                recorder = recording(function, refused)
-                stack.enter_context(patch.object(test_lies, function, recorder))
-            with suppress(PeerFault):
-                told(kit.story(4))
-        if len(refused) != 1:
-            raise AssertionError(f"{name}: refused by {len(refused)} calls")
-        call, arguments = refused[0]
-        cases.refuse(ON_BYTES.get(name, error.__name__), name, call, *arguments)
-
-
-def recording(function: str, refused: list[tuple[str, list[Any]]]) -> Callable[..., object]:
-    """The function, which notes its arguments where it raises."""
-    original, (call, arguments) = getattr(test_lies, function), RECORDERS[function]
-
-    def recorder(*given: Any) -> object:
-        try:
-            return original(*given)
-        except PeerFault:
-            refused.append((call, arguments(*given)))
-            raise
-
-    return recorder
+    """Every lie of the hostile server, as the call that refuses it."""
+    for name, (error, lie) in EVERY_LIE.items():
+        visit = lie(kit.story(4))
+        cases.refuse(error.__name__, name, visit.call, *visit.direct())
 
 
 def record(name: str) -> RecordCommitment:
@@ -738,6 +694,111 @@ def saved_cases(cases: Cases) -> None:
     cases.refuse("UnknownRules", "rules not known", "saved proof", document, data, NOW, [])
 
 
+def witness_cases(cases: Cases) -> None:
+    """SAFE-1, LIGHT-3: checkpoints, and hospitals that are compared."""
+    chain = kit.Chain(4)
+    start = chain.trusted
+    chain.commit([0, 1, 2, 3, 4])
+    chain.commit()
+    newest, members = chain.commit(), chain.membership
+    changes, told = tuple(chain.changes), encode_changes(tuple(chain.changes))
+    trusted = advance(start, changes, newest)
+    printed = checkpoint_of(trusted)
+    text, header, voters = printed.text.encode(), newest.encode(), members.encode()
+    cases.accept("checkpoint", "checkpoint", text)
+    for name, wrong in {
+        "no prefix": text[1:],
+        "small letters": text.lower(),
+        "a letter too few": text[:-1],
+        "a letter too many": text + b"A",
+        "padding": text + b"=",
+        "a letter that is none": text[:-1] + b"1",
+        "nothing": b"YILIAN-CHECKPOINT:",
+        "another kind": b"YILIAN-CHECKPOINT:"
+        + base64.b32encode(codec.encode(["x"] * 5)).strip(b"="),
+    }.items():
+        cases.refuse("NotCanonical", f"checkpoint with {name}", "checkpoint", wrong)
+    cases.accept("start at a checkpoint", "trust checkpoint", text, header, voters)
+    mismatch = "CheckpointMismatch"
+    before = chain.changes[0].certified.encode()
+    first_members = fixed.membership(range(4)).encode()
+    cases.refuse(mismatch, "another height", "trust checkpoint", text, before, voters)
+    chain.height -= 1
+    other = chain.certify(replace(chain.header(), state_root=fixed.named_hash("fork")))
+    cases.refuse(mismatch, "another header", "trust checkpoint", text, other.encode(), voters)
+    cases.refuse(mismatch, "another membership", "trust checkpoint", text, header, first_members)
+    former = replace(printed, membership_hash=fixed.membership(range(4)).hash).text.encode()
+    name = "a header that names another membership"
+    cases.refuse(mismatch, name, "trust checkpoint", former, header, first_members)
+    at_change = replace(printed, height=1, header_hash=chain.changes[0].certified.header.hash)
+    name = "a checkpoint where the membership changes"
+    at = at_change.text.encode()
+    cases.refuse("CertificateMismatch", name, "trust checkpoint", at, before, voters)
+    foreign = replace(printed, chain_id=ZERO_HASH).text.encode()
+    cases.refuse("WrongChain", "a foreign checkpoint", "trust checkpoint", foreign, header, voters)
+    short = replace(newest, certificate=fixed.certificate(newest.header, chain.signers()[1:]))
+    short_data = short.encode()
+    insufficient = "InsufficientSignatures"
+    cases.refuse(insufficient, "too few sign", "trust checkpoint", text, short_data, voters)
+    a, b = (fixed.hospital(i).encode() for i in (0, 1))
+    data, late = start.encode(), newest.header.time_ms + MAX_AGE_MS
+    cases.accept("a hospital is heard", "hear", data, a, told, header, late, MAX_AGE_MS)
+    refused = "WitnessRefused"
+    for name, arguments in {
+        "stale": (data, a, told, header, late + 1, MAX_AGE_MS),
+        "behind": (trusted.encode(), b, encode_changes(()), before, late, MAX_AGE_MS),
+        "without changes": (data, a, encode_changes(()), header, late, MAX_AGE_MS),
+        "with too few signatures": (data, a, told, short_data, late, MAX_AGE_MS),
+        "another than the trusted header": (
+            trusted.encode(), a, encode_changes(()), other.encode(), late, MAX_AGE_MS,
+        ),
+    }.items():  # fmt: skip
+        cases.refuse(refused, f"a hospital that is {name}", "hear", *arguments)
+    one, same, fork = [a, told, header], [b, told, header], [b, told, other.encode()]
+    cases.accept("two agree", "compare", data, one, same)
+    cases.refuse("Forked", "two contradict each other", "compare", data, one, fork)
+    cases.refuse(refused, "two heights", "compare", data, one, [b, told, before])
+    cases.refuse(refused, "the first lies", "compare", data, [a, told, short_data], same)
+    cases.refuse(refused, "the second lies", "compare", data, one, [b, told, short_data])
+    fork_cases(cases, chain, one, fork, [b, told, before])
+
+
+def fork_cases(cases: Cases, chain: kit.Chain, one: Any, fork: Any, lower: Any) -> None:
+    """Evidence of a fork, and what is none."""
+    document, chain_id = chain.genesis.encode(), chain.genesis.chain_id
+
+    def evidence(first: Any, second: Any, of: bytes = chain_id) -> bytes:
+        return bytes.fromhex(str(verdict("fork bytes", [of, first, second])["result"]))
+
+    good = evidence(one, fork)
+    cases.accept("bytes of a fork", "fork bytes", chain_id, one, fork)
+    cases.accept("a fork", "fork", document, good)
+    header = replace(chain.header(), state_root=fixed.named_hash("fork"))
+    signers = [(i, fixed.validator_signer(i)) for i in range(1, 5)]
+    other_view = CertifiedHeader(header, fixed.certificate(header, signers, 1)).encode()
+    cases.accept("a fork in two views", "fork", document, evidence(one, [*fork[:2], other_view]))
+    # At the height of a change the former members vote, whom the change itself replaced.
+    changed = chain.changes[0]
+    at_change = [*one[:2], changed.certified.encode()]
+    twin = replace(changed.certified.header, state_root=fixed.named_hash("fork"))
+    pairs = [(i, fixed.validator_signer(i)) for i in range(3)]
+    twin_change = replace(changed, certified=CertifiedHeader(twin, fixed.certificate(twin, pairs)))
+    there = [fork[0], encode_changes((twin_change,)), twin_change.certified.encode()]
+    cases.accept("a fork at a change", "fork", document, evidence(at_change, there))
+    short = fixed.certificate(header, signers[1:])
+    forged = [*fork[:2], CertifiedHeader(header, short).encode()]
+    for error, name, wrong in (
+        ("NoFork", "the same twice", evidence(one, [fork[0], *one[1:]])),
+        ("NoFork", "two heights", evidence(one, lower)),
+        ("WrongChain", "another chain", evidence(one, fork, ZERO_HASH)),
+        ("WitnessRefused", "a forged header", evidence(one, forged)),
+        ("WitnessRefused", "a forged header first", evidence(forged, one)),
+        ("NotCanonical", "a byte too many", good + b"\x00"),
+        ("NotCanonical", "another kind of file", good.replace(b"fork", b"folk", 1)),
+    ):
+        cases.refuse(error, f"a fork that is {name}", "fork", document, wrong)
+
+
 FILES: dict[str, Callable[[Cases], None]] = {
     "codec.json": codec_cases,
     "types.json": type_cases,
@@ -751,6 +812,7 @@ FILES: dict[str, Callable[[Cases], None]] = {
     "saved.json": saved_cases,
     "views.json": view_cases,
     "sealed.json": sealed_cases,
+    "witnesses.json": witness_cases,
 }
 
 
@@ -762,16 +824,16 @@ def text_of(name: str) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """All recorded cases by file and name, "@" names replaced by their values."""
+def recorded(*files: str) -> dict[str, dict[str, Any]]:
+    """Recorded cases by file and name, "@" names replaced by their values; all if none is named."""
     found = {}
-    for file in FILES:
+    for file in files or FILES:
         content = json.loads((FOLDER / file).read_text(encoding="utf-8"))
         values = content["values"]
         for case in content["cases"]:
             case["arguments"] = [spelled_out(each, values) for each in case["arguments"]]
             if "result" in case:
-                case["result"] = values.get(str(case["result"]), case["result"])
+                case["result"] = spelled_out(case["result"], values)
             found[f"{file}: {case['name']}"] = case
     return found
 

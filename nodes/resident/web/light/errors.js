@@ -222,6 +222,51 @@ export class DisclosureUnplaced extends PeerFault {
   }
 }
 
+/** What a server showed is not what the printed checkpoint is about. */
+export class CheckpointMismatch extends PeerFault {
+  /** @param {bigint} height @param {string} what */
+  constructor(height, what) {
+    const message =
+      `checkpoint at height ${height}: ${what}; ask another server, and have the checkpoint ` +
+      "printed again if that one says the same";
+    super("CheckpointMismatch", message, { height, what });
+  }
+}
+
+/** One hospital's server said something that does not hold, or is too old. */
+export class WitnessRefused extends PeerFault {
+  /** @param {string} hospital @param {string} error class of the error that its answer met @param {string} reason */
+  constructor(hospital, error, reason) {
+    super("WitnessRefused", `${hospital}: ${reason}`, { hospital, error, reason });
+  }
+}
+
+/** Two hospitals show different certified headers at one height. */
+export class Forked extends PeerFault {
+  /**
+   * @param {bigint} height
+   * @param {string} first
+   * @param {Uint8Array} firstHash
+   * @param {string} second
+   * @param {Uint8Array} secondHash
+   */
+  constructor(height, first, firstHash, second, secondHash) {
+    const message =
+      `height ${height}: ${first} shows header ${short(firstHash)}, ${second} shows ` +
+      `${short(secondHash)}, and both are certified; trust neither, and hand the evidence to the ` +
+      "consortium";
+    super("Forked", message, { height, first, firstHash, second, secondHash });
+  }
+}
+
+/** Two testimonies do not contradict each other. */
+export class NoFork extends PeerFault {
+  /** @param {string} reason */
+  constructor(reason) {
+    super("NoFork", `fork: ${reason}`, { reason });
+  }
+}
+
 /** Sealed bytes were altered, or sealed for another row, patient, hospital, epoch or key. */
 export class SealBroken extends PeerFault {
   /** @param {string} what */

@@ -19,6 +19,7 @@ export {
 } from "./bundles.js";
 export { fromHex, toHex } from "./bytes.js";
 export { CertifiedHeader, Header, verifyCertifiedHeader } from "./certificate.js";
+export { Checkpoint, trustCheckpoint } from "./checkpoint.js";
 export { Disclosure, verifyDisclosure } from "./disclosure.js";
 export {
   accessLog,
@@ -59,3 +60,4 @@ export {
   verifyStateBundle,
 } from "./verify.js";
 export { ViewRules } from "./view_rules.js";
+export { compareWitnesses, encodeFork, hear, hearNewest, Testimony, verifyFork } from "./witnesses.js";
