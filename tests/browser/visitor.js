@@ -9,7 +9,7 @@ import { toHex } from "/light/index.js";
 import { verdicts } from "./calls.js";
 
 /** @typedef {{path: string, place: number[]}} Asked */
-/** @typedef {{address: string, call: string, arguments: (string | null | Asked)[]}} Visit */
+/** @typedef {{address: string, call: string, arguments: (string | null | string[] | Asked)[]}} Visit */
 
 /** @param {string} address @param {Asked} asked */
 async function fetched(address, { path, place }) {
@@ -27,8 +27,8 @@ async function fetched(address, { path, place }) {
 async function pay({ address, call, arguments: written }) {
   const given = [];
   for (const each of written) {
-    const asked = each !== null && typeof each === "object";
-    given.push(asked ? await fetched(address, each) : each);
+    const own = each === null || typeof each === "string" || Array.isArray(each);
+    given.push(own ? each : await fetched(address, each));
   }
   return (await verdicts([[call, given]]))[0];
 }

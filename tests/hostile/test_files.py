@@ -6,6 +6,7 @@ import pytest
 
 from ledger.errors import PeerFault
 from ledger.light.saved import verify_saved_proof
+from tests.light.calls import known_of
 from tests.vectors import make_light
 
 Verify = Callable[[bytes], object]
@@ -15,12 +16,13 @@ def files() -> Iterator[tuple[str, Verify, bytes]]:
     """Every accepted saved proof of the vectors."""
     for name, case in make_light.recorded("saved.json").items():
         if case["call"] == "saved proof" and "result" in case and not name.endswith("no time"):
-            document, data, *_ = map(make_light.read_argument, case["arguments"])
-            yield name, verifier(document), data
+            document, data, _, rules = map(make_light.read_argument, case["arguments"])
+            yield name, verifier(document, rules), data
 
 
-def verifier(document: bytes) -> Verify:
-    return lambda data: verify_saved_proof(document, data, make_light.NOW)
+def verifier(document: bytes, rules: list[bytes]) -> Verify:
+    known = known_of(rules)
+    return lambda data: verify_saved_proof(document, data, make_light.NOW, known)
 
 
 FILES = {name: (verify, data) for name, verify, data in files()}

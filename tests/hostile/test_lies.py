@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import cast
-from unittest.mock import Mock
+from unittest.mock import MagicMock
 
 import pytest
 from aiohttp import web
@@ -65,7 +65,7 @@ async def test_LIGHT_1_LIGHT_2_LIGHT_3_each_lie_of_a_server_is_refused() -> None
 
 async def test_visits_ask_only_what_the_real_servers_answer() -> None:
     node = create_app(cast(NodeFacade, SimpleNamespace(store=None)), no_trace)
-    gateway = gateway_app(cast(GatewayApi, Mock()), no_trace)
+    gateway = gateway_app(cast(GatewayApi, MagicMock()), no_trace)
     for path in {path for each in ALL for path in each.visit.answers}:
         of_chain = not path.startswith(("/v1/patients/", "/v1/deidentified"))
         asked = make_mocked_request("GET", path)

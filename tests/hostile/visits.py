@@ -75,6 +75,8 @@ def _written(argument: Any) -> Any:
         return {"path": argument.path, "place": list(argument.place)}
     if isinstance(argument, int):
         return f"={argument}"
+    if isinstance(argument, list):
+        return [_written(each) for each in argument]
     return None if argument is None else argument.hex()
 
 
@@ -126,15 +128,24 @@ read_entry = _about("log entry", lambda key: f"/v1/logs/{key.hex()}/4")
 read_entries = _about("log entries", lambda key: f"/v1/logs/{key.hex()}/entries?indexes=0,4,8")
 
 
-def read_record(root: bytes, disclosure: Any, patient: PatientKey = PATIENT) -> Visit:
-    """A record of a row whose root the client verified, from a gateway."""
+def read_record(
+    root: bytes, disclosure: Any, rules: list[bytes], patient: PatientKey = PATIENT
+) -> Visit:
+    """A record of a row whose root the client verified, from a gateway; by rules it knows."""
     body = codec.encode(["Observation", encoded(disclosure), []])
     path = f"/v1/patients/{patient.hex()}/records/0?permission={bytes(32).hex()}"
-    return Visit("disclosure", (root, Asked(path, body, (1,))))
+    return Visit("disclosure", (root, Asked(path, body, (1,)), rules))
 
 
 def read_released(
-    trusted: bytes, entry: bytes, disclosure: bytes, holder: bytes, now_ms: int, max_age_ms: int
+    trusted: bytes,
+    entry: bytes,
+    disclosure: bytes,
+    holder: bytes,
+    hashes: bytes,
+    rules: list[bytes],
+    now_ms: int,
+    max_age_ms: int,
 ) -> Visit:
     """A de-identified record of a hospital's releases, from its gateway."""
     page = codec.encode([None, None, [disclosure]])
@@ -146,6 +157,8 @@ def read_released(
             Asked(f"/v1/logs/{release_log(MemberId(holder.decode())).hex()}/9", entry),
             Asked(f"/v1/deidentified?{query}", page, (2, 0)),
             holder,
+            hashes,
+            rules,
             now_ms,
             max_age_ms,
         ),
