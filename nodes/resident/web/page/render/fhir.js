@@ -29,7 +29,9 @@ const DEPTH_MAX = 12;
 /** What the record is about, in one line. @param {Resource} resource */
 export function titleOf(resource) {
   for (const name of ["code", "vaccineCode", "medicationCodeableConcept", "type"]) {
-    const words = listOf(resource[name]).map(conceptText).filter(Boolean);
+    const words = listOf(resource[name])
+      .map((concept) => conceptText(concept) || textOf(objectOf(concept)?.text))
+      .filter(Boolean);
     if (words.length > 0) return words.join(", ");
   }
   return "";

@@ -23,7 +23,7 @@ import { enrolmentCode } from "../residents.js";
  * @property {boolean} begin another key is wanted
  */
 
-const ASK_MS = 2_000;
+const ASK_MS = 1_000;
 
 /** @param {Enrolling} app */
 export async function enrolView(app) {
