@@ -7,6 +7,7 @@ import { concat, fromHex, toBigInt, toHex, u64, utf8 } from "../light/bytes.js";
 import * as codec from "../light/codec.js";
 import { hashTagged, preimage } from "../light/hashing.js";
 import { PublicKey } from "../light/index.js";
+import { PROTOCOL_VERSION } from "../light/limits.js";
 
 /** @typedef {import("./store.js").Identity} Identity */
 /** @typedef {Uint8Array<ArrayBuffer>} Bytes */
@@ -15,7 +16,7 @@ const P256 = { name: "ECDSA", namedCurve: "P-256" };
 const SIGN = { name: "ECDSA", hash: "SHA-256" };
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 const SUITE_P256 = Uint8Array.of(1);
-const VERSION = Uint8Array.of(1);
+const VERSION = Uint8Array.of(PROTOCOL_VERSION);
 
 /** H(tag, parts...), for the tags that the light client has no use for. @type {(tag: string, ...parts: Uint8Array[]) => Bytes} */
 export const hash = /** @type {any} */ (hashTagged);
@@ -89,7 +90,7 @@ export async function signTransaction(identity, contract, action, args, validUnt
   const nonce = crypto.getRandomValues(new Uint8Array(16));
   const keyId = fromHex(identity.keyId);
   const body = codec.encode([
-    1n, identity.chainId, contract, action, args, keyId, nonce, validUntil,
+    BigInt(PROTOCOL_VERSION), identity.chainId, contract, action, args, keyId, nonce, validUntil,
   ]);
   const id = hash("transaction", body);
   const signature = await sign(identity.pair, "sign-transaction", identity.chainId, id);
