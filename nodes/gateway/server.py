@@ -24,6 +24,7 @@ from nodes.client.http import HttpClient, RequestRefused, ServerBusy
 from nodes.client.signing import SignedRequest
 from nodes.gateway.auth import Caller, RequestAuthenticator, identify, stamp_of
 from nodes.gateway.disclosure import PAGE_RECORDS_MAX, DisclosureDesk, not_available
+from nodes.gateway.page import page_routes
 from nodes.gateway.resident_api import ResidentApi
 from nodes.observability.logs import emit_unexpected
 from nodes.ports import TraceSink
@@ -272,6 +273,7 @@ def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
             web.get("/v1/view-rules/{hash}", api.view_rules, allow_head=False),
             web.post("/v1/releases", api.release),
             *api.residents.routes(),
+            *page_routes(),
         ]
     )
     return app

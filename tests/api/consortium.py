@@ -1,6 +1,6 @@
 """Two gateways over one in-process chain, served on loopback, with committed real records."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +33,7 @@ from nodes.gateway.enrolments import Enrolments
 from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
 from nodes.gateway.shares import ShareDesk
-from nodes.gateway.sources import AttachmentsDiffer
+from nodes.gateway.sources import AttachmentsDiffer, verify_attachments
 from nodes.observability.logs import LogSink
 from nodes.view_rules.files import newest_rules
 from tests.api.network import TestNode
@@ -66,6 +66,8 @@ class MemorySource:
 
     records: dict[Hash32, tuple[str, dict[bytes, bytes], bytes]] = field(default_factory=dict)
     """Root at registration -> kind, fields as they are now, secret."""
+    attachments: dict[Hash32, tuple[bytes, ...]] = field(default_factory=dict)
+    """By root; other records come with one that says "pixels"."""
     releases: list[tuple[str, dict[bytes, bytes], bytes]] = field(default_factory=list)
     withheld: bool = False
 
@@ -77,7 +79,7 @@ class MemorySource:
         if commitment.root != row.root:
             raise RecordAltered(index, "its content is not what was registered")
         shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
-        return Released(kind, shown, (b"pixels",))
+        return Released(kind, shown, self.attachments.get(row.root, (b"pixels",)))
 
     async def released_images(self, index: int) -> tuple[bytes, ...] | None:
         if index == 1:
@@ -127,10 +129,15 @@ class Consortium:
         client = TransactionClient(chain, GENESIS.chain_id, USERS[user][0])
         return (await client.execute(contract, action, args)).transaction_id
 
-    async def register(self, member: str, patient: PatientKey) -> list[Row]:
-        """Registers the member's RECORDS for a patient and gives them to its gateway."""
+    async def register(
+        self,
+        member: str,
+        patient: PatientKey,
+        records: Sequence[tuple[str, dict[bytes, bytes]]] | None = None,
+    ) -> list[Row]:
+        """Registers records, by default the member's RECORDS, and gives them to its gateway."""
         rows = []
-        for number, (kind, fields) in enumerate(RECORDS[member]):
+        for number, (kind, fields) in enumerate(RECORDS[member] if records is None else records):
             secret = secret_of(f"{member}{number}{patient.hex()}")
             root = commit_record([Field(*item) for item in fields.items()], (), secret).root
             metadata = Metadata(kind, "system", "canary-code", "2024", "file", None).encode()
@@ -226,7 +233,9 @@ def _asks(made: Consortium) -> Callable[[MemberId, bytes], Awaitable[bytes]]:
 
 
 def _check_attachments(record: VerifiedRecord, attachments: tuple[bytes, ...]) -> None:
-    if attachments != (b"pixels",):
+    if any(data[128:132] == b"DICM" for data in attachments):
+        verify_attachments(record, attachments)
+    elif attachments != (b"pixels",):
         raise AttachmentsDiffer
 
 

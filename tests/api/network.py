@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.registry import Registry
-from ledger import execution
-from ledger.crypto.keys import Verified
+from ledger import codec, execution
+from ledger.contract_api import Column
+from ledger.crypto.keys import PublicKey, Verified
 from ledger.errors import PeerFault
-from ledger.primitives import ZERO_HASH, Hash32, Height, TimestampMs, View
+from ledger.primitives import ZERO_HASH, Hash32, Height, KeyId, TimestampMs, View
 from ledger.types.block import Header
 from ledger.types.certificate import QuorumCertificate, commit_digest
-from ledger.types.genesis import Genesis
+from ledger.types.entries import user_key
+from ledger.types.genesis import Genesis, UserKey
 from ledger.types.transaction import SignedTransaction, verify_transaction
 from nodes.api.facade import SubmitResult
 from nodes.storage.ledger_store import LedgerStore
@@ -79,7 +81,7 @@ class TestNode:
         for data in encoded:
             try:
                 signed = SignedTransaction.decode(data)
-                key = KEYS[signed.body.signer]
+                key = self._key(signed.body.signer)
                 verified.append(verify_transaction(signed, key))
             except PeerFault as error:
                 results.append(SubmitResult(None, "refused", "transaction/malformed", str(error)))
@@ -93,6 +95,13 @@ class TestNode:
         elif not self.full:
             self.store.append(verified)
         return results
+
+    def _key(self, signer: KeyId) -> PublicKey:
+        """A key of the tests, or one that was bound since."""
+        value = self.store.get(Column.VALUE, user_key(signer))
+        if signer in KEYS or value is None:
+            return KEYS[signer]
+        return UserKey.from_value(codec.decode(value, 1_024, "user key")).public_key
 
     async def wait_committed(self, transaction_id: Hash32, timeout_ms: int) -> None:
         return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 WEB = ROOT / "nodes/resident/web"
 CHECKS = Path(__file__).parent
+TOOLS = ROOT / "build/web-checks"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -136,6 +138,21 @@ def web_checks() -> Iterator[WebChecks]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@pytest.fixture(scope="session")
+def web_tools() -> Path:
+    """Where the pinned packages of npm are; installed again where the lock file changed."""
+    lock = (CHECKS / "package-lock.json").read_bytes()
+    installed = TOOLS / "installed-lock.json"
+    if not installed.is_file() or installed.read_bytes() != lock:
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(CHECKS / name, TOOLS / name)
+        npm = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run(npm, cwd=TOOLS, check=True, capture_output=True)
+        installed.write_bytes(lock)
+    return TOOLS / "node_modules"
 
 
 @pytest.fixture(scope="session")

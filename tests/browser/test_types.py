@@ -1,31 +1,17 @@
 """The shipped scripts and those of the checks hold to the types that their comments state."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.project.tree import ROOT
-
 HERE = Path(__file__).parent
-TOOLS = ROOT / "build/web-checks"
-PINNED = ("package.json", "package-lock.json")
 
 
 @pytest.fixture(scope="session")
-def tsc() -> Path:
-    """The pinned compiler; installed again where the lock file changed."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    installed = TOOLS / "installed-lock.json"
-    if not installed.is_file() or installed.read_bytes() != lock:
-        TOOLS.mkdir(parents=True, exist_ok=True)
-        for name in PINNED:
-            shutil.copy(HERE / name, TOOLS / name)
-        npm = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(npm, cwd=TOOLS, check=True, capture_output=True)
-        installed.write_bytes(lock)
-    return TOOLS / "node_modules/.bin/tsc"
+def tsc(web_tools: Path) -> Path:
+    """The pinned compiler."""
+    return web_tools / ".bin/tsc"
 
 
 def checked(tsc: Path, *arguments: str) -> str:

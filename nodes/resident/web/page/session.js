@@ -1,0 +1,170 @@
+/**
+ * Verified reads over the gateway: every answer is checked against what was trusted before it was
+ * asked for, and what is trusted only grows (nodes/client/session.py is the same in Python).
+ * @module
+ */
+
+import { equal, toHex } from "../light/bytes.js";
+import * as codec from "../light/codec.js";
+import * as light from "../light/index.js";
+import { Failure } from "./failures.js";
+import { getBytes } from "./http.js";
+
+/** @typedef {import("./store.js").Store} Store */
+/** @typedef {import("../light/certificate.js").Header} Header */
+
+const AGE_SLACK_MS = 30_000n;
+const CHANGES_PAGE = 256;
+
+export class Session {
+  /**
+   * @param {Uint8Array} genesisBytes
+   * @param {light.TrustedChain} trusted
+   * @param {Store | null} store where it is kept; null: nowhere
+   */
+  constructor(genesisBytes, trusted, store) {
+    this.genesisBytes = genesisBytes;
+    this.genesis = light.Genesis.decode(genesisBytes);
+    this.trusted = trusted;
+    this.store = store;
+    this.maxAgeMs = maxAge(genesisBytes);
+    this.fresh = false;
+  }
+
+  /**
+   * The chain of that id, as this device knew it last; a stranger's genesis document is refused.
+   * @param {Store | null} store
+   * @param {Uint8Array} chainId from the hospital's code, or from a link
+   */
+  static async open(store, chainId) {
+    const kept = await store?.get("chains", toHex(chainId));
+    if (kept) return new Session(kept.genesis, light.TrustedChain.decode(kept.trusted), store);
+    const genesis = await getBytes("/v1/chain/genesis");
+    const session = new Session(genesis, light.trustGenesis(genesis, chainId), store);
+    await session.refresh();
+    return session;
+  }
+
+  get chainId() {
+    return this.trusted.chainId;
+  }
+
+  /** Follows the memberships and verifies the newest header and its age. */
+  async refresh() {
+    const before = this.trusted;
+    const changes = await this.changes(before.height);
+    const newest = light.CertifiedHeader.decode(await getBytes("/v1/chain/headers/latest"));
+    const advanced = await light.advance(before, changes, newest);
+    light.checkAge(newest.header, this.now(), this.maxAgeMs);
+    await this.keep(advanced);
+    return this.trusted;
+  }
+
+  /** @param {bigint} after */
+  async changes(after) {
+    /** @type {light.MembershipChange[]} */
+    const found = [];
+    for (let from = after; ; ) {
+      const page = light.decodeChanges(await getBytes(`/v1/chain/memberships?from=${from}`));
+      found.push(...page);
+      const last = page.at(-1)?.certified.header.height;
+      // A server that repeats itself must not keep the page busy.
+      if (page.length < CHANGES_PAGE || last === undefined || last <= from) return found;
+      from = last;
+    }
+  }
+
+  /** The value of a state key, or null where it is proved absent. @param {Uint8Array} key */
+  async state(key) {
+    const found = await this.ask(`state/${toHex(key)}`, light.StateBundle, (trusted, bundle) =>
+      light.verifyStateBundle(trusted, bundle, key, this.now(), this.maxAgeMs),
+    );
+    return found.value;
+  }
+
+  /** All entries of a log, proved complete. @param {Uint8Array} key */
+  async log(key) {
+    return this.ask(`logs/${toHex(key)}`, light.LogBundle, (trusted, bundle) =>
+      light.verifyLogBundle(trusted, bundle, key, this.now(), this.maxAgeMs),
+    );
+  }
+
+  /**
+   * @template {light.StateBundle | light.LogBundle} B
+   * @template {{header: Header}} R
+   * @param {string} route
+   * @param {new (...args: any[]) => B} kind
+   * @param {(trusted: light.TrustedChain, bundle: B) => Promise<R>} check
+   */
+  async ask(route, kind, check) {
+    if (!this.fresh) await this.refresh();
+    const once = async () => {
+      const trusted = this.trusted;
+      const bundle = light.decodeBundleOf(await getBytes(`/v1/chain/${route}`), kind);
+      const found = await check(trusted, bundle);
+      await this.grow(found.header);
+      return found;
+    };
+    try {
+      return await once();
+    } catch (error) {
+      if (!(error instanceof light.MembershipUnknown)) throw error;
+      await this.refresh();
+      return once();
+    }
+  }
+
+  /** Trusts a verified header that is newer, where the same membership goes on voting. @param {Header} header */
+  async grow(header) {
+    const { membership, height } = this.trusted;
+    const same =
+      equal(membership.hash, header.membership) && equal(membership.hash, header.nextMembership);
+    if (header.height <= height || !same) return;
+    const { chainId, hash, timeMs } = header;
+    await this.keep(
+      new light.TrustedChain(chainId, header.height, hash, timeMs, membership, membership),
+    );
+  }
+
+  /** @param {light.TrustedChain} advanced */
+  async keep(advanced) {
+    this.fresh = true;
+    // Answers cross on their way; what is trusted does not go back.
+    if (advanced.height <= this.trusted.height && this.trusted.height > 0n) return;
+    this.trusted = advanced;
+    await this.store?.put("chains", {
+      chainId: toHex(advanced.chainId),
+      genesis: this.genesisBytes,
+      trusted: advanced.encode(),
+    });
+  }
+
+  now() {
+    return BigInt(Date.now());
+  }
+
+  /** What people call a member. @param {string} id */
+  nameOf(id) {
+    return this.genesis.member(id)?.name ?? id;
+  }
+
+  hospitals() {
+    return this.genesis.members.filter((member) => member.kind === "hospital");
+  }
+
+  /** Address of a hospital's gateway, as the chain holds it. @param {string} member */
+  async gatewayOf(member) {
+    const value = await this.state(light.memberKey(member));
+    if (value === null) throw new Failure("no-gateway");
+    const fields = codec.array(codec.decode(value, 65_536, "member"), 8, "member");
+    const places = codec.array(fields[6], 3, "member endpoints");
+    return codec.text(places[2], "member endpoint", 256);
+  }
+}
+
+/** Two intervals of empty blocks and some slack (LIGHT-3). @param {Uint8Array} genesisBytes */
+function maxAge(genesisBytes) {
+  const fields = codec.array(codec.decode(genesisBytes, genesisBytes.length, "genesis"), 7, "genesis");
+  const parameters = codec.array(fields[3], 4, "genesis parameters");
+  return 2n * codec.uint(parameters[2], "empty block interval") + AGE_SLACK_MS;
+}
