@@ -172,6 +172,7 @@ async function readNow(session, identity, listed, view) {
     keyId: identity.keyId,
     index: listed.index,
     view,
+    rules: (await session.viewRules(view)).file,
     disclosure: codec.binary(fields[1], "disclosure", ANSWER_BYTES_MAX),
     attachments: attachments.map((item) => codec.binary(item, "attachment", ANSWER_BYTES_MAX)),
   };
@@ -185,8 +186,9 @@ async function readNow(session, identity, listed, view) {
  * @returns {ShownRecord}
  */
 function checkedRecord(made, listed, view, kept) {
-  const record = light.verifyRecord(listed, light.Disclosure.decode(made.disclosure));
-  if (record.view !== view) throw new light.WrongView(record.view, record.version, view);
+  const rules = light.ViewRules.decode(made.rules);
+  const record = light.verifyRecord(listed, light.Disclosure.decode(made.disclosure), rules);
+  if (record.view !== view) throw new light.WrongView(record.view, rules.hash, view);
   return { listed, record, attachments: made.attachments, kept };
 }
 

@@ -82,6 +82,18 @@ export class Session {
     return found.value;
   }
 
+  /**
+   * The rule file of a view that is in force: the chain holds its hash, so anybody may serve it.
+   * @param {string} view
+   */
+  async viewRules(view) {
+    const value = await this.state(light.viewKey(view));
+    const newest = value === null ? undefined : light.decodeViewHashes(value).at(-1);
+    const file = newest && (await getBytes(`/v1/view-rules/${toHex(newest)}`));
+    const book = light.ruleBook(view, value, file ? [light.ViewRules.decode(file)] : []);
+    return { rules: book.inForce, file: file ?? new Uint8Array() };
+  }
+
   /** All entries of a log, proved complete. @param {Uint8Array} key */
   async log(key) {
     return this.ask(`logs/${toHex(key)}`, light.LogBundle, (trusted, bundle) =>
@@ -164,7 +176,7 @@ export class Session {
 
 /** Two intervals of empty blocks and some slack (LIGHT-3). @param {Uint8Array} genesisBytes */
 function maxAge(genesisBytes) {
-  const fields = codec.array(codec.decode(genesisBytes, genesisBytes.length, "genesis"), 7, "genesis");
+  const fields = codec.array(codec.decode(genesisBytes, genesisBytes.length, "genesis"), 8, "genesis");
   const parameters = codec.array(fields[3], 4, "genesis parameters");
   return 2n * codec.uint(parameters[2], "empty block interval") + AGE_SLACK_MS;
 }

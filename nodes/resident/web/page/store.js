@@ -39,6 +39,7 @@ import { Failure } from "./failures.js";
  * @property {string} keyId
  * @property {number} index
  * @property {string} view
+ * @property {Uint8Array} rules the view's rule file that was in force
  * @property {Uint8Array} disclosure
  * @property {readonly Uint8Array[]} attachments
  */
