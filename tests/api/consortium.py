@@ -12,7 +12,7 @@ from ledger.commitment import Field, commit_record, disclose
 from ledger.crypto.hashing import Tag, hash_tagged
 from ledger.crypto.sealing import Metadata, seal
 from ledger.light.records import VerifiedRecord
-from ledger.light.view_rules import ViewRules
+from ledger.light.view_rules import ViewRules, kind_of
 from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.entries import Row
 from nodes.api.http import Problem
@@ -78,7 +78,7 @@ class MemorySource:
         commitment = commit_record([Field(*item) for item in fields.items()], (), secret)
         if commitment.root != row.root:
             raise RecordAltered(index, "its content is not what was registered")
-        shown = disclose(commitment, partial(rules.shows, kind), rules.view, rules.hash)
+        shown = disclose(commitment, partial(rules.shows, kind_of(fields)), rules.view, rules.hash)
         return Released(kind, shown, self.attachments.get(row.root, (b"pixels",)))
 
     async def released_images(self, index: int) -> tuple[bytes, ...] | None:

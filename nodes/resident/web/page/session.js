@@ -29,6 +29,8 @@ export class Session {
     this.store = store;
     this.maxAgeMs = maxAge(genesisBytes);
     this.fresh = false;
+    /** Verified in this visit, by view. @type {Map<string, {rules: light.ViewRules, file: Uint8Array}>} */
+    this.rules = new Map();
   }
 
   /**
@@ -87,11 +89,15 @@ export class Session {
    * @param {string} view
    */
   async viewRules(view) {
+    const known = this.rules.get(view);
+    if (known) return known;
     const value = await this.state(light.viewKey(view));
     const newest = value === null ? undefined : light.decodeViewHashes(value).at(-1);
     const file = newest && (await getBytes(`/v1/view-rules/${toHex(newest)}`));
     const book = light.ruleBook(view, value, file ? [light.ViewRules.decode(file)] : []);
-    return { rules: book.inForce, file: file ?? new Uint8Array() };
+    const found = { rules: book.inForce, file: file ?? new Uint8Array() };
+    this.rules.set(view, found);
+    return found;
   }
 
   /** All entries of a log, proved complete. @param {Uint8Array} key */
