@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from nodes.gateway.dicom import study_content
@@ -79,9 +81,17 @@ def fhir_record(resource: dict[str, Any]) -> tuple[str, dict[bytes, bytes]]:
 
 
 def study_record() -> tuple[tuple[str, dict[bytes, bytes]], bytes]:
-    """A study of one uncompressed image, and its file."""
+    """A study of one uncompressed image, and its file.
+
+    It names no contrast agent: a resident's view hides that, and a file with it cannot come along.
+    """
     path = get_testdata_file("CT_small.dcm", download=False)
     assert path is not None, "pydicom ships it"
-    content = study_content([Path(path)])
-    fields = {field.path: field.value for field in content.fields}
-    return (content.kind, fields), Path(path).read_bytes()
+    image = dcmread(path)
+    del image.ContrastBolusAgent
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "image.dcm"
+        image.save_as(made)
+        content = study_content([made])
+        fields = {field.path: field.value for field in content.fields}
+        return (content.kind, fields), made.read_bytes()

@@ -301,6 +301,21 @@ class DiskStorage(MemoryStorage):
             raise Violation("L2", f"a damaged value in column {key[0]} is believed")
         return value
 
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """As ``get``, for each of them."""
+        rows = super().scan(prefix, start)
+        while True:
+            try:
+                key, value = next(rows)
+            except StopIteration:
+                return
+            except StorageCorrupt:
+                self._disk.rot_found = True
+                raise
+            if key in self.rotten:
+                raise Violation("L2", f"a damaged value in column {key[0]} is believed")
+            yield key, value
+
     def write(self, batch: Sequence[Put]) -> None:
         """Raises StorageWriteFailed where the batch does not fit, StoragePoisoned after that."""
         if self._disk.failed:

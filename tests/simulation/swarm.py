@@ -227,8 +227,10 @@ class Swarm(Cluster):
                 self._check_replica(index, node.driver.replica)
 
     def _check_replica(self, index: int, replica: Replica) -> None:
-        doubtful = [place for place, _ in self.liars_among(replica.height)]
-        self.beliefs.turned(index, replica, doubtful)
+        # Unknown where a node came back with a block that it had told nobody of.
+        if replica.height in self.chain.voting:
+            doubtful = [place for place, _ in self.liars_among(replica.height)]
+            self.beliefs.turned(index, replica, doubtful)
         if index not in self.losses.forgetful and self.votes.may_vote(index):
             if replica.view < self._views.get(index, 0):
                 raise Violation("I10", f"the view of validator {index} fell to {replica.view}")
