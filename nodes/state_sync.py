@@ -88,6 +88,8 @@ class StateSync:
         self._fetch: _Fetch | None = None
         self._work: Iterator[None] | None = None
         """Steps on the own store; nothing is fetched meanwhile."""
+        self._again = self._discarded = False
+        """Whether to begin anew once the store is empty again: after the first damage, once."""
         self._rounds = 0
         self._chunks = 0
         self._began_ms = world.clock.monotonic_ms()
@@ -270,10 +272,13 @@ class StateSync:
             if self._fetch is not None:
                 height = self._fetch.certified.header.height
                 self._world.trace.emit("snapshot_complete", height=height, chunks=self._chunks)
-            self._work, self._fetch, self.done = None, None, True
+            self.done = not self._again
+            self._work, self._fetch, self._again = None, None, False
         except StateDamaged as damage:
             self._world.trace.emit("snapshot_discarded", reason=str(damage))
-            self._fetch = None
+            # Parts of a newer snapshot may have lain under an older one. From block 1 on it may not
+            # go at all: the others may have begun at a snapshot themselves.
+            self._fetch, self._again, self._discarded = None, not self._discarded, True
             self._work = self._fetched.clear()
 
     def _send(self, peer: MemberId, channel: Channel, payload: bytes) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from ledger.contract_api import Column
 from ledger.execution import TransactionRefused
 from ledger.snapshot.messages import (
     BlockChunk,
@@ -28,7 +29,8 @@ from nodes import frames
 from nodes.frames import Channel, split_frame
 from nodes.ports import Put
 from nodes.storage import snapshots
-from nodes.storage.fetched import is_empty
+from nodes.storage.fetched import FetchedSnapshot, is_empty
+from nodes.storage.layout import COLUMN
 from nodes.storage.memory import MemoryStorage
 from tests.simulation.cluster import Cluster, Crash, Lie, Node
 from tests.simulation.fast_signatures import fast_signatures
@@ -340,3 +342,15 @@ def test_it_serves_others_what_it_has_and_nothing_that_it_has_not() -> None:
     assert cluster.nodes[2].store is not None
     assert cluster.nodes[2].store.base == 0
     assert state(cluster.nodes[2]) == state(cluster.nodes[0])
+
+
+def test_parts_of_a_newer_snapshot_are_thrown_away_and_it_is_fetched_anew() -> None:
+    # Found by the nemesis: from block 1 on nobody could help, as all had begun at a snapshot.
+    cluster, sent = grown()
+    storage = cluster.nodes[NEW].storage
+    FetchedSnapshot(storage, cluster.genesis.chain_id).begin()
+    storage.write([Put(COLUMN[Column.VALUE] + b"permission/of a later height", b"left over")])
+    cluster.start(NEW)
+    judge(cluster, sent, base=10)  # the one that was not tried yet
+    trace = cluster.nodes[NEW].trace
+    assert trace.count("snapshot_discarded") == trace.count("snapshot_complete") == 1
