@@ -3,8 +3,10 @@
 import asyncio
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -29,12 +31,19 @@ class Problem(Exception):
     """An error answer: HTTP status, a code for programs and a sentence for people."""
 
     def __init__(
-        self, status: int, code: str, detail: str, retry_after_s: int | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        retry_after_s: int | None = None,
+        members: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        """``members`` are added to the answer (RFC 9457, extension members)."""
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.members = members
         super().__init__(code)
 
 
@@ -46,6 +55,7 @@ def problem_answer(problem: Problem) -> web.Response:
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
+        **problem.members,
     }
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
     return web.Response(

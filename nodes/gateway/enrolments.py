@@ -61,7 +61,7 @@ class Enrolments:
             )
         return found
 
-    def post(self, challenge: Nonce, key: PublicKey, possession: Signature) -> Enrolment:
+    def post(self, challenge: Nonce, key: PublicKey, possession: Signature) -> None:
         """Keeps the first key that proves itself; the same one again changes nothing.
 
         409 ``enrolment/used`` for another key, 400 ``enrolment/not-possessed`` without a proof.
@@ -78,7 +78,6 @@ class Enrolments:
                 409, "enrolment/used", "another key was posted under it; ask for a new code"
             )
         found.key, found.possession = key, possession
-        return found
 
     def _drop_old(self) -> None:
         now = self._now_ms()

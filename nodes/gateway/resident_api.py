@@ -9,11 +9,11 @@ from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
 from ledger.primitives import Hash32, MemberId, Nonce, PatientKey, Signature
 from ledger.types.residents import RESIDENT_ROLES
-from nodes.api.http import ANSWER_BYTES_MAX, PROBLEM, Problem, from_hex, read_json_texts
+from nodes.api.http import ANSWER_BYTES_MAX, Problem, from_hex, read_json_texts
 from nodes.client.enrolment import check_digits
 from nodes.gateway.auth import RequestAuthenticator, identify
-from nodes.gateway.enrolments import Enrolment, Enrolments
-from nodes.gateway.shares import CONTENT_TYPE, ShareDesk, WrongPasscode
+from nodes.gateway.enrolments import Enrolments
+from nodes.gateway.shares import CONTENT_TYPE, ShareDesk
 
 _RECIPIENT_MAX = 200
 _PASSCODE_MAX = 64
@@ -63,15 +63,13 @@ class ResidentApi:
         """``GET /v1/enrolments/{challenge}`` by a registrar."""
         await identify(self.authenticator, request, self.member, "registrar")
         found = self.enrolments.find(_challenge(request))
-        key = found.key.encoded.hex() if found.key else ""
-        possession = found.possession.hex() if found.possession else ""
         return web.json_response(
             {
                 "patient": found.code.patient.hex(),
                 "role": found.code.role,
-                "public_key": key,
-                "possession": possession,
-                "check": _check(found)["check"] if found.key else "",
+                "public_key": found.key.encoded.hex() if found.key else "",
+                "possession": found.possession.hex() if found.possession else "",
+                "check": check_digits(found.key.key_id) if found.key else "",
             }
         )
 
@@ -83,17 +81,15 @@ class ResidentApi:
             possession = Signature(from_hex(wanted["possession"], Signature.SIZE, "possession"))
         except PeerFault as error:
             raise Problem(400, "request/malformed", str(error)) from None
-        return web.json_response(_check(self.enrolments.post(_challenge(request), key, possession)))
+        self.enrolments.post(_challenge(request), key, possession)
+        return web.json_response({"key_id": key.key_id.hex(), "check": check_digits(key.key_id)})
 
     async def open_share(self, request: web.Request) -> web.Response:
         """``POST /v1/shares/{share}/{token}``: the manifest of a SMART Health Link."""
         share = Hash32(from_hex(request.match_info["share"], 32, "share"))
         token = from_hex(request.match_info["token"], 32, "token")
         wanted = _opening(await request.read())
-        try:
-            files = await self.shares.open(share, token, wanted.passcode)
-        except WrongPasscode as wrong:
-            return _wrong_passcode(wrong.left)
+        files = await self.shares.open(share, token, wanted.passcode)
         shown = []
         space = ANSWER_BYTES_MAX
         for content in files:
@@ -120,13 +116,6 @@ def _challenge(request: web.Request) -> Nonce:
     return Nonce(from_hex(request.match_info["challenge"], Nonce.SIZE, "challenge"))
 
 
-def _check(enrolment: Enrolment) -> dict[str, str]:
-    if enrolment.key is None:
-        return {"key_id": "", "check": ""}
-    key_id = enrolment.key.key_id
-    return {"key_id": key_id.hex(), "check": check_digits(key_id)}
-
-
 def _opening(body: bytes) -> Opening:
     """The manifest request; what a recipient calls itself is checked and not kept (PRIV-1)."""
     try:
@@ -148,15 +137,3 @@ def _opening(body: bytes) -> Opening:
     except UnicodeEncodeError:
         raise Problem(400, "request/malformed", "passcode: no text") from None
     return Opening(passcode, embedded)
-
-
-def _wrong_passcode(left: int) -> web.Response:
-    body = {
-        "type": "urn:yilian:problem:share/wrong-passcode",
-        "title": "Unauthorized",
-        "status": 401,
-        "detail": "the passcode is wrong",
-        "code": "share/wrong-passcode",
-        "remainingAttempts": left,
-    }
-    return web.Response(status=401, text=json.dumps(body), content_type=PROBLEM)

@@ -45,14 +45,6 @@ _CLOSED = {
 }
 
 
-class WrongPasscode(Exception):
-    """The link is right, the passcode is not, and that is on the chain."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        super().__init__()
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
     share: Hash32
@@ -79,11 +71,12 @@ class ShareDesk:
         self._files: dict[str, _File] = {}
 
     async def open(self, share_id: Hash32, token: bytes, passcode: str) -> list[str]:
-        """The shared records as JWE texts; raises Problem or WrongPasscode. In this order:
+        """The shared records as JWE texts; raises Problem. In this order:
 
         a) the share is of this hospital, and the token is its own: 404 share/not-available
         b) it can be opened: 410 share/ended or share/expired, 423 share/locked
-        c) the passcode; one try at a time, or parallel ones would share one attempt
+        c) the passcode: 401 share/wrong-passcode, which is on the chain then; one try at a time, or
+           parallel ones would share one attempt
         """
         await self._find(share_id, token)
         async with self._turns.setdefault(share_id, asyncio.Lock()):
@@ -91,19 +84,25 @@ class ShareDesk:
             if not hmac.compare_digest(share.verifier, share_verifier(token, passcode)):
                 receipt = await self._execute("fail", share_id)
                 left = receipt.fields[0]
-                raise WrongPasscode(left if isinstance(left, int) else 0)
+                raise Problem(
+                    401,
+                    "share/wrong-passcode",
+                    "the passcode is wrong",
+                    members={"remainingAttempts": left if isinstance(left, int) else 0},
+                )
             _, listed = await self._session.patient_list(share.patient)
             rows = [row for row in listed.rows if row.index in share.rows]
             released = [await self._desk.prepare(row, share.view) for row in rows]
             await self._execute("open", share_id)
         key = share_content_key(token)
         hiding = None if share.view == "clinical" else await self._desk.rules("resident")
+        state, _ = await self._session.state_bundle(share_key(share_id))
         files = []
         for row, record in zip(rows, released, strict=True):
-            head = await self._proofs(share_id, share, row)
             content = codec.encode(
                 [
-                    *head,
+                    state.to_value(),
+                    *await self._proofs(share, row),
                     record.kind,
                     record.disclosure.encode(),
                     record.attachments,
@@ -113,13 +112,12 @@ class ShareDesk:
             files.append(await asyncio.to_thread(seal_jwe, key, content, secrets.token_bytes(12)))
         return files
 
-    async def _proofs(self, share_id: Hash32, share: Share, listed: ListedRow) -> list[Value]:
-        """[state bundle of the share, log-entries bundle of the row, state bundle of its status]:
-        what a recipient without an account verifies."""
-        state, _ = await self._session.state_bundle(share_key(share_id))
+    async def _proofs(self, share: Share, listed: ListedRow) -> list[Value]:
+        """[log-entries bundle of the row, state bundle of its status]: what a recipient without an
+        account verifies beside the share."""
         entries, _ = await self._session.log_entries(patient_log(share.patient), [listed.index])
         status, _ = await self._session.state_bundle(row_status(listed.row.hash))
-        return [state.to_value(), entries.to_value(), status.to_value()]
+        return [entries.to_value(), status.to_value()]
 
     def keep(self, share_id: Hash32, content: str) -> str:
         """A name under which a file may be fetched for LOCATION_LIFE_MS."""

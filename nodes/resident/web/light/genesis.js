@@ -58,14 +58,16 @@ export class Genesis {
    * @param {Uint8Array} encoded the canonical bytes it was read from
    * @param {string} network
    * @param {bigint} timeMs
+   * @param {bigint} emptyBlockIntervalMs how long an idle chain waits for its next block
    * @param {readonly Member[]} members
    * @param {readonly UserKey[]} users
    * @param {readonly {view: string, hash: Uint8Array}[]} viewRules of each of VIEWS, in their order
    */
-  constructor(encoded, network, timeMs, members, users, viewRules) {
+  constructor(encoded, network, timeMs, emptyBlockIntervalMs, members, users, viewRules) {
     this.chainId = hashTagged("genesis", encoded);
     this.network = network;
     this.timeMs = timeMs;
+    this.emptyBlockIntervalMs = emptyBlockIntervalMs;
     this.members = members;
     this.users = users;
     this.viewRules = viewRules;
@@ -98,7 +100,9 @@ export class Genesis {
     const wrapped = wraps.map(wrappedMember);
     const viewRules = rules.map(viewRulesOf);
     checkMembers(known.members);
-    const genesis = new Genesis(data, network, timeMs, known.members, known.users, viewRules);
+    const genesis = new Genesis(
+      data, network, timeMs, parameters[2], known.members, known.users, viewRules,
+    );
     checkUsers(genesis, wrapped);
     return genesis;
   }
@@ -168,6 +172,11 @@ function memberOf(value) {
   const licenceUntilMs = codec.uint(fields[7], "member licence");
   const endpoints = { peer, nodeApi, gateway };
   return { id, name, kind, consensusKey: keys[0], endpoints, licenceUntilMs };
+}
+
+/** The value of a member's state key. @param {Uint8Array} data */
+export function decodeMember(data) {
+  return memberOf(codec.decode(data, 8_192, "member"));
 }
 
 /** The value of a user's state key. @param {Uint8Array} data */

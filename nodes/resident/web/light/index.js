@@ -34,7 +34,7 @@ export {
   userKey,
   viewKey,
 } from "./entries.js";
-export { decodeUserKey, Genesis } from "./genesis.js";
+export { decodeMember, decodeUserKey, Genesis } from "./genesis.js";
 export { PublicKey } from "./keys.js";
 export { Membership } from "./membership.js";
 export { verifyConsistency, verifyInclusion } from "./merkle.js";

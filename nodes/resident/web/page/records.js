@@ -11,7 +11,7 @@ import { requestPermission } from "./actions.js";
 import { Failure, isOffline, Refused } from "./failures.js";
 import { getBytes } from "./http.js";
 import { requestHeaders } from "./keys.js";
-import { openSealed } from "./metadata.js";
+import { metadataOf } from "./metadata.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./store.js").Store} Store */
@@ -93,7 +93,7 @@ async function checkedList(kept, identity, maxAgeMs, fromDevice) {
   const keys = new Map(kept.rowKeys);
   const rows = list.rows.map(async (listed) => {
     const key = keys.get(listed.index);
-    return { ...listed, metadata: key ? await openSealed(listed.row, key) : null };
+    return { ...listed, metadata: key ? await metadataOf(listed.row, key) : null };
   });
   return {
     rows: await Promise.all(rows),

@@ -5,7 +5,6 @@
  */
 
 import { equal, toHex } from "../light/bytes.js";
-import * as codec from "../light/codec.js";
 import * as light from "../light/index.js";
 import { Failure } from "./failures.js";
 import { getBytes } from "./http.js";
@@ -27,7 +26,8 @@ export class Session {
     this.genesis = light.Genesis.decode(genesisBytes);
     this.trusted = trusted;
     this.store = store;
-    this.maxAgeMs = maxAge(genesisBytes);
+    /** Two intervals of empty blocks and some slack (LIGHT-3). */
+    this.maxAgeMs = 2n * this.genesis.emptyBlockIntervalMs + AGE_SLACK_MS;
     this.fresh = false;
     /** Verified in this visit, by view. @type {Map<string, {rules: light.ViewRules, file: Uint8Array}>} */
     this.rules = new Map();
@@ -174,15 +174,6 @@ export class Session {
   async gatewayOf(member) {
     const value = await this.state(light.memberKey(member));
     if (value === null) throw new Failure("no-gateway");
-    const fields = codec.array(codec.decode(value, 65_536, "member"), 8, "member");
-    const places = codec.array(fields[6], 3, "member endpoints");
-    return codec.text(places[2], "member endpoint", 256);
+    return light.decodeMember(value).endpoints.gateway;
   }
-}
-
-/** Two intervals of empty blocks and some slack (LIGHT-3). @param {Uint8Array} genesisBytes */
-function maxAge(genesisBytes) {
-  const fields = codec.array(codec.decode(genesisBytes, genesisBytes.length, "genesis"), 8, "genesis");
-  const parameters = codec.array(fields[3], 4, "genesis parameters");
-  return 2n * codec.uint(parameters[2], "empty block interval") + AGE_SLACK_MS;
 }

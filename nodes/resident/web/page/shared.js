@@ -9,7 +9,7 @@ import * as light from "../light/index.js";
 import { fromBase64Url } from "./base64.js";
 import { Failure } from "./failures.js";
 import { getBytes, getJson } from "./http.js";
-import { openSealed } from "./metadata.js";
+import { metadataOf } from "./metadata.js";
 import { decodeShare, rowStatusKey, shareKey } from "./residents.js";
 import { contentKey, tokenHash } from "./shares.js";
 
@@ -117,7 +117,7 @@ async function checkShared(session, trusted, link, data) {
   return {
     listed,
     record,
-    metadata: rowKey === null ? null : await openSealed(row, rowKey),
+    metadata: rowKey === null ? null : await metadataOf(row, rowKey),
     attachments: codec.arrayUpTo(fields[5], 4_096, "attachments")
       .map((item) => codec.binary(item, "attachment", FILE_BYTES_MAX)),
     share,
