@@ -268,13 +268,13 @@ def _heal_all(swarm: Swarm) -> list[int]:
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
     reliable, quorum = swarm.reliable(), oracle.quorum(swarm.chain.newest.n)
-    alone = _knows_the_change_alone(swarm, reliable)
-    if swarm.votes.pending or alone:
+    unheard = _change_is_unheard(swarm, reliable)
+    if swarm.votes.pending or unheard:
         quorum = len(reliable)  # the change may be carried now, and all may be needed after it
     core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
     for index, disk in enumerate(swarm.disks):
         disk.space, disk.fuse.left, disk.sync_fails = None, 0, False
-        if index in core or (alone and index in swarm.honest()):
+        if index in core or (unheard and index in swarm.honest()):
             if swarm.nodes[index].driver is None or disk.failed:
                 swarm.kill(index)
                 swarm.start(index)
@@ -284,19 +284,17 @@ def _heal_all(swarm: Swarm) -> list[int]:
     return core
 
 
-def _knows_the_change_alone(swarm: Swarm, reliable: list[int]) -> bool:
-    """Whether some have not heard of the newest change of votes: their own quorum is another.
+def _change_is_unheard(swarm: Swarm, reliable: list[int]) -> bool:
+    """Whether some do not have the block of the newest change of votes: their quorum is another.
 
     Then all correct nodes come back, or the only one that has the block might stay dead.
     """
-    heights = sorted(swarm.chain.voting)
-    last = max((h for h in heights if h > 1 and _changes(swarm, h)), default=1)
+    voting = swarm.chain.voting
+    changed_at = max((h for h in voting if h > 1 and voting[h] != voting[h - 1]), default=None)
+    if changed_at is None:
+        return False
     stores = [swarm.nodes[index].store for index in reliable]
-    return any(store is None or store.height < last - 1 for store in stores) and last > 1
-
-
-def _changes(swarm: Swarm, height: int) -> bool:
-    return swarm.chain.voting[height] != swarm.chain.voting[height - 1]
+    return any(store is None or store.height < changed_at - 1 for store in stores)
 
 
 def _commits(swarm: Swarm, core: list[int], wanted: set[Hash32]) -> None:

@@ -59,6 +59,8 @@ SCENARIOS = VALIDATORS * PARTITIONS**VIEWS
 TIMEOUT_MS, EMPTY_MS, ROUND_MS = 1_000, 1_500, 2_000
 PATIENCE_MS = 600 * TIMEOUT_MS
 ROTATION = 1_000
+HEIGHTS_MAX = 1_000
+"""More than any scenario decides."""
 CUT_WHEN_PREPARED = (True, False, True, False)
 """Of each round: whether it is cut when somebody is prepared, else when somebody has decided."""
 
@@ -235,7 +237,7 @@ class _Network:
         """Whom a frame of each instance reaches in the present round."""
         self.split(0)
         self.views = [0] * INSTANCES
-        voting = defaultdict(lambda: self.genesis.membership)
+        voting = dict.fromkeys(range(1, HEIGHTS_MAX), self.genesis.membership)
         self.beliefs = BeliefJudge(oracle.Law(self.genesis.chain_id, ROTATION, voting))
         self.heights_after_rounds: tuple[int, ...] = ()
         self.decided = 0
