@@ -187,6 +187,8 @@ class CatchUpPlan:
     _asked_until_ms: int = 0
     _blamed_until_ms: dict[MemberId, int] = field(default_factory=dict)
     _last: MemberId | None = None
+    _lacking: dict[MemberId, Height] = field(default_factory=dict)
+    """First block that a peer was asked for and did not have."""
 
     def claimed(self, peer: MemberId, height: Height) -> None:
         """A peer says that it has committed ``height``."""
@@ -229,6 +231,11 @@ class CatchUpPlan:
             self._blamed_until_ms.pop(peer, None)
         else:
             self._blame(peer, now_ms + BLAME_MS)
+
+    def lacks(self, peer: MemberId, height: Height) -> int:
+        """A peer answered that it has no block ``height``; how many have said so."""
+        self._lacking[peer] = height
+        return sum(lacked == height for lacked in self._lacking.values())
 
     def _blame(self, peer: MemberId, until_ms: int) -> None:
         self._blamed_until_ms[peer] = max(until_ms, self._blamed_until_ms.get(peer, 0))

@@ -476,13 +476,14 @@ class Driver:
         now, useful = self._world.clock.monotonic_ms(), False
         first = self._plan.asked_for(peer)
         try:
-            for committed in catchup.decode_blocks(payload):
-                useful = useful or committed.block.header.height >= first
+            blocks = catchup.decode_blocks(payload)
+            if not blocks and self._plan.lacks(peer, first) == self.membership.witness:
+                # One of them is honest: it began at a later snapshot.
+                self._world.trace.emit("blocks_gone", height=first)
+            for committed in blocks:
                 if committed.block.header.height > self._store.height:
                     self._take(committed)  # else it was committed here meanwhile
-        except PeerFault:
-            useful = False
-            raise
+            useful = any(committed.block.header.height >= first for committed in blocks)
         finally:
             self._plan.answered(peer, useful, now)
         self._ask_for_blocks()

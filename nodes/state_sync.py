@@ -1,4 +1,4 @@
-"""Before a node with an empty store takes part: a snapshot from its peers, or nothing.
+"""Before a node without blocks takes part: a snapshot from its peers, or nothing.
 
 Synchronous, with every port injected, like the driver that is started after it: the simulator
 runs this very file. No peer is trusted. A peer that sends something false is named and asked
@@ -76,7 +76,7 @@ class StateSync:
         world: SyncWorld,
         heights_min: int = SNAPSHOT_HEIGHTS_MIN,
     ) -> None:
-        """Raises WrongGenesis where a snapshot of another chain was begun in this store."""
+        """Raises WrongGenesis where another chain was begun in this store."""
         self._world = world
         self._heights_min = heights_min
         validators = genesis.membership.validators
@@ -192,8 +192,12 @@ class StateSync:
             self._do_without("none can be fetched")
             return
         header = certified.header
+        if not self._fetched.fits(header.height):
+            # State is never deleted, so only what is older may lie under what is fetched.
+            self._work, self._again = self._fetched.clear(), True
+            return
         self._offers.tried(header.hash)
-        self._fetched.begin()
+        self._fetched.begin(header.height)
         plan = FetchPlan(header.hash, self._fetched.known)
         plan.add(first_tasks(header))
         peers = self._offers.peers_of(header.hash)
@@ -276,8 +280,7 @@ class StateSync:
             self._work, self._fetch, self._again = None, None, False
         except StateDamaged as damage:
             self._world.trace.emit("snapshot_discarded", reason=str(damage))
-            # Parts of a newer snapshot may have lain under an older one. From block 1 on it may not
-            # go at all: the others may have begun at a snapshot themselves.
+            # From block 1 on it may not go: the others may have begun at a snapshot themselves.
             self._fetch, self._again, self._discarded = None, not self._discarded, True
             self._work = self._fetched.clear()
 

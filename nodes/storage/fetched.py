@@ -23,6 +23,7 @@ from ledger.snapshot.messages import (
     SLOTS,
     Chunk,
     EntriesChunk,
+    HeadersChunk,
     Leaf,
     LeavesChunk,
     LogItem,
@@ -38,45 +39,61 @@ from nodes.storage.layout import (
     CERTIFIED,
     CHANGE,
     COLUMN,
+    EVIDENCE,
     FETCHED,
-    NEWEST,
+    HEADER,
     RECEIPTS,
+    Newest,
     height_bytes,
-    newest,
     puts,
 )
 from nodes.storage.ledger_store import WrongGenesis
 from nodes.storage.snapshots import leaves_below, log_entries, log_pieces
 
 _CHAIN = FETCHED + b"chain"
+_HEIGHT = FETCHED + b"height"
 _DONE = FETCHED + b"done"
 _STAGED = FETCHED + b"receipts"
 _BATCH_PUTS = 4_096
 
 
 def is_empty(storage: Storage) -> bool:
-    """Whether a store has no chain yet; it may have a part of a snapshot."""
-    return storage.get(NEWEST) is None
+    """Whether a store has no block yet; it may have the genesis state or a part of a snapshot."""
+    newest = Newest.read(storage)
+    return newest is None or newest.height == 0
 
 
 class FetchedSnapshot:
     """The part of a snapshot that is here."""
 
     def __init__(self, storage: Storage, chain_id: Hash32) -> None:
-        """Raises WrongGenesis where a snapshot of another chain was begun."""
+        """Raises WrongGenesis where another chain was begun."""
         self._storage = storage
         self._chain_id = chain_id
-        stored = storage.get(_CHAIN)
-        if stored is not None and stored != chain_id:
-            raise WrongGenesis(stored, chain_id)
+        stored, newest = storage.get(_CHAIN), Newest.read(storage)
+        for found in (stored, None if newest is None else newest.chain_id):
+            if found is not None and found != chain_id:
+                raise WrongGenesis(found, chain_id)
         self.begun = stored is not None
         """Whether something may be here."""
+        self._height = self._newest = int.from_bytes(storage.get(_HEIGHT) or b"", "big")
 
-    def begin(self) -> None:
-        """Marks the store, before the first chunk."""
+    def fits(self, height: Height) -> bool:
+        """Whether what is here may lie under a snapshot of ``height``: nothing of it is newer."""
+        return self._newest <= height
+
+    def begin(self, height: Height) -> None:
+        """Marks the store, before the first chunk; the genesis state goes, if it is there."""
+        self._height = height
         if not self.begun:
-            self._storage.write([Put(_CHAIN, self._chain_id)])
+            self._storage.write([*self._deleted(b""), Put(_CHAIN, self._chain_id)])
             self.begun = True
+
+    def _deleted(self, prefix: bytes) -> Iterator[Put]:
+        """Double votes that were seen stay, whatever becomes of the chain (I15)."""
+        for key, _ in self._storage.scan(prefix):
+            if key != _CHAIN and not key.startswith(EVIDENCE):
+                yield Put(key, None)
 
     def known(self, task: Task) -> Sequence[Task] | None:
         """The long logs below a chunk that is here; None where it is not, or another is."""
@@ -91,8 +108,8 @@ class FetchedSnapshot:
     def keep(self, task: Task, chunk: Chunk, below: Sequence[Task]) -> None:
         """Stores a chunk that ``check.accept`` took, in one batch; ``below`` is what it gave.
 
-        Pages, nodes and headers only lead to other chunks, and the block is small: after a crash
-        they are asked for again.
+        Pages, nodes and headers lead to other chunks, and the block is small: after a crash they
+        are asked for again.
         """
         match task.item, chunk:
             case _, LeavesChunk(leaves):
@@ -102,11 +119,20 @@ class FetchedSnapshot:
             case ReceiptsItem(height, start, _), EntriesChunk(entries):
                 staged = _STAGED + height_bytes(height) + height_bytes(start)
                 batch = [Put(staged, codec.encode(entries))]
+            case _, HeadersChunk(headers):
+                self._storage.write(
+                    [Put(HEADER + height_bytes(h.height), h.encode()) for h in headers]
+                )
+                return
             case _:
                 return
         items = [(each.item, each.expected) for each in below]
         logs = [(i.log, i.stop, root) for i, root in items if isinstance(i, LogItem)]
-        self._storage.write([*batch, Put(_done(task), codec.encode([task.expected, logs]))])
+        batch.append(Put(_done(task), codec.encode([task.expected, logs])))
+        if self._height > self._newest:
+            self._newest = self._height
+            batch.append(Put(_HEIGHT, height_bytes(self._height)))
+        self._storage.write(batch)
 
     def finish(
         self,
@@ -141,7 +167,7 @@ class FetchedSnapshot:
                 _certified(certified),
                 Put(BLOCK + height_bytes(header.height), block.encoded),
                 *(Put(key, None) for key, _ in self._storage.scan(FETCHED)),
-                newest(self._chain_id, header.height, header.height, root),
+                Newest(self._chain_id, header.height, header.height, root).put,
             ]
         )
 
@@ -149,14 +175,13 @@ class FetchedSnapshot:
         """Deletes all, in some steps: what says that chunks are here first, the mark last."""
         yield from self._clear([_DONE, b""])
         self._storage.write([Put(_CHAIN, None)])
-        self.begun = False
+        self.begun, self._newest = False, 0
 
     def _clear(self, prefixes: Sequence[bytes]) -> Iterator[None]:
         for prefix in prefixes:
             batch: list[Put] = []
-            for key, _ in self._storage.scan(prefix):
-                if key != _CHAIN:
-                    batch.append(Put(key, None))
+            for put in self._deleted(prefix):
+                batch.append(put)
                 if len(batch) == _BATCH_PUTS:
                     self._storage.write(batch)
                     batch = []

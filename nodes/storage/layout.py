@@ -12,25 +12,27 @@
 | 0x15 | height | bytes of the membership that votes from the next height on, where it changes |
 | 0x16 | key id | evidence of a double vote that is not on the chain yet |
 | 0x17 | | what was fetched of a snapshot; a complete store has none of it |
+| 0x18 | height | header bytes below the snapshot that this store began with, to hand it on |
 
 Values lie in the order of the tree, so that all leaves below a node can be read in one scan:
 a snapshot is served and checked that way.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ledger import codec
 from ledger.contract_api import Column
-from ledger.errors import StateDamaged
+from ledger.errors import PeerFault, StateDamaged
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.merkle.state_tree import position_of
 from ledger.primitives import Hash32, Height
 from ledger.state import Write
 from ledger.types.block import RECEIPT_BYTES_MAX
-from nodes.ports import Put
+from nodes.ports import Put, Storage
 
-BLOCK, CERTIFIED, RECEIPTS, UNDO, META, CHANGE, EVIDENCE, FETCHED = (
-    bytes([0x10 + i]) for i in range(8)
+BLOCK, CERTIFIED, RECEIPTS, UNDO, META, CHANGE, EVIDENCE, FETCHED, HEADER = (
+    bytes([0x10 + i]) for i in range(9)
 )
 NEWEST = META + b"newest"
 COLUMN = {column: bytes([column]) for column in Column}
@@ -78,9 +80,38 @@ def decode_receipts(stored: bytes) -> tuple[bytes, ...]:
     return tuple(codec.binary(row, "receipt", RECEIPT_BYTES_MAX) for row in rows)
 
 
-def newest(chain_id: Hash32, base: Height, height: Height, root: Hash32) -> Put:
-    """What makes ``height`` the newest."""
-    return Put(NEWEST, codec.encode([chain_id, base, height, root]))
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """What lies under NEWEST: how far this store's chain goes."""
+
+    chain_id: Hash32
+    base: Height
+    height: Height
+    state_root: Hash32
+
+    @property
+    def put(self) -> Put:
+        """What makes ``height`` the newest."""
+        return Put(NEWEST, codec.encode([self.chain_id, self.base, self.height, self.state_root]))
+
+    @staticmethod
+    def read(storage: Storage) -> "Newest | None":
+        """None for a store without a chain; raises StateDamaged."""
+        stored = storage.get(NEWEST)
+        if stored is None:
+            return None
+        try:
+            fields = codec.array(codec.decode(stored, 128, "newest"), 4, "newest")
+            chain_id, base, height, root = fields
+            return Newest(
+                Hash32(codec.binary(chain_id, "stored chain id", 32)),
+                Height(codec.uint(base, "stored base")),
+                Height(codec.uint(height, "stored height")),
+                Hash32(codec.binary(root, "stored state root", 32)),
+            )
+        except PeerFault as fault:
+            # Decoders blame whoever made the bytes; these are this node's own.
+            raise StateDamaged("newest block", str(fault)) from None
 
 
 def puts(writes: Iterable[Write]) -> Iterator[Put]:

@@ -118,19 +118,19 @@ class LedgerStore:
         self._lock = RLock()
         self._kept_receipts: tuple[int, tuple[bytes, ...]] = (0, ())
         self._cache: OrderedDict[bytes, bytes | None] = OrderedDict()
-        stored = storage.get(layout.NEWEST)
-        if stored is None:
+        newest = layout.Newest.read(storage)
+        if newest is None:
             self._create(contracts, genesis)
             return
         try:
-            self._open(stored, genesis)
+            self._open(newest, genesis)
         except PeerFault as fault:
             # Decoders blame whoever made the bytes; these are this node's own.
             raise StateDamaged("newest block", str(fault)) from None
         self.snapshots.opened(self._certified(self._height))
 
     def _create(self, contracts: ContractTable, genesis: Genesis) -> None:
-        if next(self._storage.scan(b""), None) is not None:
+        if not all(key.startswith(layout.EVIDENCE) for key, _ in self._storage.scan(b"")):
             raise StateDamaged("ledger store", "there are keys, yet no newest height")
         self._chain_id = genesis.chain_id
         self._base = self._height = Height(0)
@@ -140,15 +140,11 @@ class LedgerStore:
         self._storage.write([*puts(changes.writes), self._newest(Height(0), changes.root)])
         self._cache.clear()
 
-    def _open(self, stored: bytes, genesis: Genesis) -> None:
-        fields = codec.array(codec.decode(stored, 128, "newest"), 4, "newest")
-        chain_id, base, height, root = fields
-        self._chain_id = Hash32(codec.binary(chain_id, "stored chain id", 32))
-        if self._chain_id != genesis.chain_id:
-            raise WrongGenesis(self._chain_id, genesis.chain_id)
-        self._base = Height(codec.uint(base, "stored base"))
-        self._height = Height(codec.uint(height, "stored height"))
-        self._state_root = Hash32(codec.binary(root, "stored state root", 32))
+    def _open(self, newest: layout.Newest, genesis: Genesis) -> None:
+        if newest.chain_id != genesis.chain_id:
+            raise WrongGenesis(newest.chain_id, genesis.chain_id)
+        self._chain_id, self._state_root = newest.chain_id, newest.state_root
+        self._base, self._height = newest.base, newest.height
         self._parent = self._checked_newest() if self._height else ZERO_HASH
         if state_tree.root(self) != self._state_root:
             raise StateDamaged("newest state", "its tree does not have the committed root")
@@ -395,7 +391,7 @@ class LedgerStore:
                 yield Put(COLUMN[Column.EXECUTED] + receipt.transaction_id, None)
 
     def _newest(self, height: Height, root: Hash32) -> Put:
-        return layout.newest(self._chain_id, self._base, height, root)
+        return layout.Newest(self._chain_id, self._base, height, root).put
 
     def _certified(self, height: int) -> CertifiedHeader | None:
         stored = self._storage.get(layout.CERTIFIED + height_bytes(height))

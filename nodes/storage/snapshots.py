@@ -42,7 +42,7 @@ from ledger.snapshot.messages import (
     changes_that_fit,
 )
 from ledger.state import entry_key
-from ledger.types.block import Block
+from ledger.types.block import Block, Header
 from ledger.types.certificate import CertifiedHeader
 from ledger.types.membership import Membership
 from nodes.ports import Storage, StorageView
@@ -50,6 +50,7 @@ from nodes.storage.layout import (
     BLOCK,
     CERTIFIED,
     COLUMN,
+    HEADER,
     RECEIPTS,
     decode_receipts,
     height_bytes,
@@ -156,14 +157,20 @@ class Snapshot:
                 return BlockChunk(Block.decode(self._at(BLOCK, self.certified.header.height)))
             case HeadersItem():
                 heights = history(self.certified.header.height)[:-1]
-                encoded = (self._at(CERTIFIED, height) for height in reversed(heights))
-                return HeadersChunk(tuple(CertifiedHeader.decode(row).header for row in encoded))
+                return HeadersChunk(tuple(self._header(height) for height in reversed(heights)))
 
     def _at(self, kind: bytes, height: int) -> bytes:
         stored = self._view.get(kind + height_bytes(height))
         if stored is None:
             raise NoSuchPart("height")
         return stored
+
+    def _header(self, height: int) -> Header:
+        """Also of a height below this store's base: what was fetched can be handed on."""
+        stored = self._view.get(CERTIFIED + height_bytes(height))
+        if stored is not None:
+            return CertifiedHeader.decode(stored).header
+        return Header.decode(self._at(HEADER, height))
 
     def _subtree(self, path: bytes) -> Chunk:
         leaves: list[Leaf] = []

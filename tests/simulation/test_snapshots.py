@@ -10,17 +10,22 @@ from functools import partial
 
 import pytest
 
+from contracts.registry import Registry
 from ledger.contract_api import Column
 from ledger.execution import TransactionRefused
+from ledger.primitives import Height
+from ledger.snapshot.check import Task
 from ledger.snapshot.messages import (
     BlockChunk,
     Chunk,
     ChunksAnswer,
     EntriesChunk,
     HeadersChunk,
+    Leaf,
     LeavesChunk,
     PageChunk,
     SnapshotOffer,
+    SubtreeItem,
 )
 from ledger.types.block import Block
 from ledger.types.certificate import CertifiedHeader
@@ -31,6 +36,7 @@ from nodes.ports import Put
 from nodes.storage import snapshots
 from nodes.storage.fetched import FetchedSnapshot, is_empty
 from nodes.storage.layout import COLUMN
+from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.memory import MemoryStorage
 from tests.simulation.cluster import Cluster, Crash, Lie, Node
 from tests.simulation.fast_signatures import fast_signatures
@@ -344,11 +350,55 @@ def test_it_serves_others_what_it_has_and_nothing_that_it_has_not() -> None:
     assert state(cluster.nodes[2]) == state(cluster.nodes[0])
 
 
-def test_parts_of_a_newer_snapshot_are_thrown_away_and_it_is_fetched_anew() -> None:
+def test_a_validator_that_has_only_the_genesis_state_fetches_a_snapshot() -> None:
+    cluster, sent = grown()
+    LedgerStore(cluster.nodes[NEW].storage, Registry(), cluster.genesis)
+    cluster.start(NEW)
+    judge(cluster, sent)
+
+
+def test_parts_of_a_newer_snapshot_give_way_to_an_older_one() -> None:
+    cluster, sent = grown()
+    storage = cluster.nodes[NEW].storage
+    newer = FetchedSnapshot(storage, cluster.genesis.chain_id)
+    newer.begin(Height(99))
+    leaf = Leaf(b"permission/of a later height", b"left over", None)
+    newer.keep(Task(SubtreeItem(b"\x00"), fixed.named_hash("a node")), LeavesChunk((leaf,)), ())
+    cluster.start(NEW)
+    judge(cluster, sent)
+    trace = cluster.nodes[NEW].trace
+    assert (trace.count("snapshot_begun"), trace.count("snapshot_discarded")) == (1, 0)
+
+
+def test_who_needs_a_block_that_all_others_have_no_more_is_told() -> None:
+    cluster, sent = grown()
+    cluster.start(NEW)
+    judge(cluster, sent)
+    cluster.start(0)
+    for index in (0, 1, 2):  # each in turn begins at a snapshot
+        cluster.kill(index)
+        cluster.nodes[index].storage = MemoryStorage()
+        cluster.start(index)
+        assert cluster.run(
+            60_000,
+            lambda: len(cluster.heights()) == 4 == cluster.heights().count(cluster.heights()[NEW]),
+        )
+    cluster.kill(NEW)
+    cluster.nodes[NEW].storage, cluster.snapshots_from = MemoryStorage(), None
+    cluster.start(NEW)
+    told = ("blocks_gone", {"height": 1})
+    assert cluster.run(60_000, lambda: told in cluster.nodes[NEW].trace.events)
+    cluster.kill(NEW)
+    cluster.snapshots_from = INTERVAL  # and a restart helps
+    cluster.start(NEW)
+    assert cluster.run(60_000, partial(caught_up, cluster))
+
+
+def test_a_damaged_fetch_is_thrown_away_and_begun_anew() -> None:
     # Found by the nemesis: from block 1 on nobody could help, as all had begun at a snapshot.
     cluster, sent = grown()
     storage = cluster.nodes[NEW].storage
-    FetchedSnapshot(storage, cluster.genesis.chain_id).begin()
+    FetchedSnapshot(storage, cluster.genesis.chain_id).begin(Height(1))
     storage.write([Put(COLUMN[Column.VALUE] + b"permission/of a later height", b"left over")])
     cluster.start(NEW)
     judge(cluster, sent, base=10)  # the one that was not tried yet

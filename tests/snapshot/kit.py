@@ -21,8 +21,8 @@ from nodes.storage.layout import (
     BLOCK,
     CERTIFIED,
     RECEIPTS,
+    Newest,
     height_bytes,
-    newest,
     place_of,
     puts,
     value_in,
@@ -60,7 +60,7 @@ class Source:
         parent = ZERO_HASH
         for height in range(1, self.height + 1):
             parent = self._block(Height(height), parent, changes.root)
-        self.storage.write([newest(CHAIN, Height(0), Height(self.height), changes.root)])
+        self.storage.write([Newest(CHAIN, Height(0), Height(self.height), changes.root).put])
 
     def get(self, column: Column, key: bytes) -> bytes | None:
         """As a StateReader."""
@@ -136,7 +136,7 @@ class Target:
     def fetch(self, header: Header, serve: Serve, chunks: int = NEVER) -> bool:
         """Fetches at most so many chunks over encoded messages; whether nothing is missing."""
         fetched = FetchedSnapshot(self.storage, CHAIN)
-        fetched.begin()
+        fetched.begin(header.height)
         plan = FetchPlan(header.hash, fetched.known)
         plan.offered(PEER)
         plan.add(first_tasks(header))

@@ -39,7 +39,7 @@ from ledger.types.block import Block
 from nodes.ports import Put
 from nodes.storage import snapshots
 from nodes.storage.fetched import FetchedSnapshot, is_empty
-from nodes.storage.layout import place_of
+from nodes.storage.layout import EVIDENCE, place_of
 from nodes.storage.ledger_store import HeightUnknown, LedgerStore, StateTooOld, WrongGenesis
 from nodes.storage.memory import MemoryStorage
 from nodes.storage.snapshots import NoSuchPart
@@ -137,6 +137,18 @@ def test_R1_ids_are_known_as_long_as_they_can_be_replayed() -> None:
     assert store.executed(fixed.named_hash("20/1")) == (20, 1)
     assert store.executed(fixed.named_hash("19/0")) is None
     assert len(store.receipts(20)) == 2
+
+
+def test_what_was_fetched_can_be_handed_on() -> None:
+    # Else a network whose validators all began at snapshots could not help another one.
+    first = Target()
+    first.fetch(WORLD.header, WORLD.snapshots().answer)
+    handed_on = first.finish(WORLD).snapshots
+    assert handed_on.offer(messages.SnapshotQuery(Height(0))).headers == (WORLD.certified,)
+    second = Target()
+    assert second.fetch(WORLD.header, handed_on.answer)
+    second.finish(WORLD)
+    assert state_of(second.storage) == state_of(WORLD.storage)
 
 
 def test_LIGHT_1_it_proves_its_newest_state_and_says_what_it_does_not_have() -> None:
@@ -506,8 +518,47 @@ def test_damage_behind_the_back_of_the_fetch_is_found_at_its_end() -> None:
     assert LedgerStore(target.storage, Registry(), GENESIS).height == 0
 
 
+def test_a_chain_without_blocks_gives_way_and_seen_double_votes_stay() -> None:
+    storage = MemoryStorage()
+    LedgerStore(storage, Registry(), GENESIS)
+    seen = Put(EVIDENCE + b"key id", b"two votes")
+    storage.write([seen])
+    assert is_empty(storage)
+    target = Target(storage)
+    assert target.fetch(WORLD.header, WORLD.snapshots().answer)
+    target.finish(WORLD)
+    assert state_of(storage) == state_of(WORLD.storage)
+    assert storage.get(seen.key) == seen.value
+    fetched_state = FetchedSnapshot(storage, CHAIN)
+    for _ in fetched_state.clear():
+        pass
+    assert [key for key, _ in storage.scan(b"")] == [seen.key]
+    assert LedgerStore(storage, Registry(), GENESIS).height == 0
+
+
+def test_a_chain_of_another_network_without_blocks_is_not_overwritten() -> None:
+    storage = MemoryStorage()
+    LedgerStore(storage, Registry(), GENESIS)
+    with pytest.raises(WrongGenesis):
+        FetchedSnapshot(storage, Hash32(fixed.named_hash("another")))
+
+
+def test_what_is_newer_does_not_fit_under_an_older_snapshot() -> None:
+    storage = MemoryStorage()
+    begun = Target(storage)
+    begun.fetch(WORLD.header, WORLD.snapshots().answer, 10)
+    height = WORLD.header.height
+    for fetched_state in (FetchedSnapshot(storage, CHAIN), FetchedSnapshot(storage, CHAIN)):
+        assert fetched_state.fits(height)
+        assert not fetched_state.fits(Height(height - 1))
+        fetched_state.begin(Height(height - 1))  # nothing was kept of it
+    for _ in fetched_state.clear():
+        pass
+    assert fetched_state.fits(Height(1))
+
+
 def test_a_snapshot_of_another_network_is_not_gone_on_with() -> None:
     storage = MemoryStorage()
-    FetchedSnapshot(storage, CHAIN).begin()
+    FetchedSnapshot(storage, CHAIN).begin(Height(1))
     with pytest.raises(WrongGenesis):
         FetchedSnapshot(storage, Hash32(fixed.named_hash("another")))
