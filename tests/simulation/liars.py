@@ -20,6 +20,7 @@ from ledger.consensus.messages import (
 from ledger.errors import PeerFault
 from ledger.merkle.log_tree import leaf_hash, root_of
 from ledger.primitives import Height, Signature, TimestampMs, View
+from ledger.snapshot.messages import ChunksAnswer
 from ledger.types.block import Block
 from ledger.types.certificate import QuorumCertificate
 from ledger.types.transaction import sign_transaction
@@ -155,9 +156,13 @@ class Liar:
         return [] if hidden else None
 
     def _forge_blocks(self, receiver: int, data: bytes) -> list[bytes] | None:
-        if data[0] not in (Channel.BLOCKS, Channel.BODY):
+        if data[0] not in (Channel.BLOCKS, Channel.BODY, Channel.CHUNKS):
             return None
         payload = split_frame(data)[1]
+        if data[0] == Channel.CHUNKS:
+            answer = ChunksAnswer.decode(payload)
+            chunks = answer.chunks[::-1] if len(answer.chunks) > 1 else answer.chunks * 2
+            return [frame(Channel.CHUNKS, replace(answer, chunks=chunks).encode())]
         if data[0] == Channel.BODY:
             return [frame(Channel.BODY, self._variant(Block.decode(payload)).encoded)]
         false = [

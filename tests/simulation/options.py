@@ -73,11 +73,13 @@ class Options:
     real_signatures: bool
     governs: bool
     """Whether hospitals get and lose the vote, and renew lost keys."""
+    snapshots: int = 0
+    """Snapshots are kept at the heights that this divides, and fetched by nodes without a block;
+    0: these execute all blocks."""
 
     def __str__(self) -> str:
-        return " ".join(
-            f"{name}={value!r}".replace(" ", "") for name, value in asdict(self).items()
-        )
+        said = {name: value for name, value in asdict(self).items() if name != "snapshots" or value}
+        return " ".join(f"{name}={value!r}".replace(" ", "") for name, value in said.items())
 
     @cached_property
     def byzantine(self) -> frozenset[int]:
@@ -119,6 +121,7 @@ def draw(seed: int, profile: str = "all") -> Options:
         rewrite_bytes=random.choice((1_024, 4_096, 4 * 1024 * 1024)),
         real_signatures=seed % REAL_SIGNATURES_EVERY == 0,
         governs=random.random() < 0.5,
+        snapshots=random.choice((0, 1, 2, 4)) if losers else 0,
     )
 
 

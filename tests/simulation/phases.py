@@ -244,6 +244,9 @@ def look(swarm: Swarm, index: int) -> None:
 def _calm(swarm: Swarm) -> None:
     """The liveness phase: LIVE-1 for a core of at least q correct nodes; others may stay dead."""
     core = _heal_all(swarm)
+    patience = PATIENCE_TIMEOUTS * swarm.options.timeout_ms
+    if not swarm.run(patience, lambda: all(swarm.nodes[i].driver for i in core)):
+        raise Violation("LIVE-1", f"one of core {core} still looks for a snapshot")
     waiting = [
         sent
         for sent in swarm.submitted

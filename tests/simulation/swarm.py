@@ -17,6 +17,7 @@ from ledger.types.transaction import SignedTransaction, sign_transaction
 from nodes.driver import Driver, World
 from nodes.frames import Channel, encode_transactions, frame
 from nodes.ports import SafetyStore
+from nodes.state_sync import StateSync, SyncWorld
 from nodes.storage.ledger_store import LedgerStore
 from nodes.storage.safety_store import FileSafetyStore, open_to_vote
 from tests.simulation import cluster, oracle
@@ -66,6 +67,8 @@ class Swarm(Cluster):
         self.genesis = cluster.genesis(
             options.n, options.rotation, options.empty_ms, options.timeout_ms
         )
+        self.snapshots_from = options.snapshots or None
+        self.snapshot_interval = options.snapshots or self.snapshot_interval
         self.random.seed(f"run {options}")
         self.faults: Counter[str] = Counter()
         self.trace = sha256()
@@ -149,7 +152,7 @@ class Swarm(Cluster):
 
     def alive(self) -> list[int]:
         """Nodes whose process runs."""
-        return [i for i, node in enumerate(self.nodes) if node.driver is not None]
+        return [i for i, node in enumerate(self.nodes) if node.driver or node.sync]
 
     def running_at(self, index: int) -> tuple[Driver, LedgerStore]:
         """A node's process; raises Violation where it has none although nothing ended it."""
@@ -165,21 +168,30 @@ class Swarm(Cluster):
 
     # -- processes ----------------------------------------------------------------------------
 
-    def _boot(self, index: int) -> None:
-        super()._boot(index)
+    def _start_driver(self, index: int) -> None:
+        super()._start_driver(index)
         if index in self.reliable():
             view = self.running_at(index)[0].replica.view
             key_id = signer_of(self.nodes[index]).public_key.key_id
             if view < self.promises.highest_view_of[key_id]:
                 raise Violation("I10", f"validator {index} came back in view {view}")
 
+    def _sync_world(self, index: int) -> SyncWorld:
+        self.nodes[index].store = None
+        safety = self._open_safety(index, Height(0))
+        settle = (lambda _: None) if safety is None else safety.settle
+        return replace(super()._sync_world(index), clock=self.clocks[index], settle=settle)
+
+    def _open_safety(self, index: int, height: Height) -> FileSafetyStore | None:
+        path = cast(Path, DiskPath(self.disks[index], SAFETY_FILE))
+        return open_to_vote(path, height, self.nodes[index].trace)
+
     def world(self, index: int, store: LedgerStore) -> World:
         """Its own clock, its own disk, and the judges in front of its clients."""
         self._views.pop(index, None)
         self.beliefs.restarted(index)
         node = self.nodes[index]
-        path = cast(Path, DiskPath(self.disks[index], SAFETY_FILE))
-        safety = open_to_vote(path, store.height, node.trace)
+        safety = self._open_safety(index, store.height)
         if index in self.honest():
             self.losses.check_vote(index, safety is not None)
             self.chain.reopened(index, store, self.storage(index))
@@ -255,6 +267,12 @@ class Swarm(Cluster):
         lies = self.nodes[index].index in self.options.byzantine
         return lies or index in self.losses.forgetful - self.losses.must_observe
 
+    def _sync_turn(self, index: int, sync: StateSync) -> None:
+        super()._sync_turn(index, sync)
+        store = self.nodes[index].store
+        if store is not None and store.base > 0:
+            self.note("snapshot fetched")
+
     # -- network ------------------------------------------------------------------------------
 
     def post(self, sender: int, receiver: int, frame: bytes) -> None:
@@ -314,8 +332,9 @@ class Swarm(Cluster):
     def _due(self) -> Iterator[int]:
         now = self.clock.now_ms
         for index, node in enumerate(self.nodes):
-            if node.driver is not None:
-                idle = self.clocks[index].true_ms(node.driver.idle_ms())
+            process = node.driver or node.sync
+            if process is not None:
+                idle = self.clocks[index].true_ms(process.idle_ms())
                 yield max(now + idle, self.paused.get(index, 0))
         if self._frames:
             yield self._frames[0][0]
@@ -325,16 +344,24 @@ class Swarm(Cluster):
         while self._frames and self._frames[0][0] <= now:
             _, number, sender, receiver, data = heappop(self._frames)
             woken = self.paused.get(receiver, 0)
-            driver, member = self.nodes[receiver].driver, self.nodes[sender].index
+            driver, member = self.nodes[receiver].driver, fixed.hospital(self.nodes[sender].index)
+            sync = self.nodes[receiver].sync
             if woken > now:
                 heappush(self._frames, (woken, number, sender, receiver, data))
-            elif driver is not None:
+            elif driver is not None or sync is not None:
                 if receiver in self.liars:
                     self.liars[receiver].hears(data)
                 self.trace.update(b"%d %d %d %d " % (now, sender, receiver, len(data)) + data)
-                self._turn_of(receiver, partial(deliver, driver, fixed.hospital(member), data))
+                if sync is not None:
+                    self._turn_of(receiver, partial(sync.on_frame, member, data))
+                elif driver is not None:
+                    self._turn_of(receiver, partial(deliver, driver, member, data))
         for index, node in enumerate(self.nodes):
-            if self.paused.get(index, 0) <= now and node.driver and node.driver.idle_ms() == 0:
+            if self.paused.get(index, 0) > now:
+                continue
+            if node.sync is not None and node.sync.idle_ms() == 0:
+                self._turn_of(index, partial(self._sync_turn, index, node.sync))
+            elif node.driver is not None and node.driver.idle_ms() == 0:
                 self._turn_of(index, node.driver.tick)
 
     # -- work ---------------------------------------------------------------------------------
