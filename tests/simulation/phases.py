@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ledger.light.bundles import MEMBERSHIP_CHANGES_PAGE, MembershipChange
-from ledger.primitives import Hash32, Height, MemberId
+from ledger.primitives import Hash32, Height, MemberId, View
 from ledger.types.certificate import CertifiedHeader
 from ledger.types.evidence import evidence_key
 from tests.simulation import oracle
@@ -320,23 +320,39 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
     """LIVE-1: once a quorum of the core is in one view, it stays there while primaries are correct.
 
     A node that left a view alone has promised not to vote in it any more, and stays ahead of the
-    others until they leave, too. While a liar votes in its place, that need not be soon.
+    others until they leave, too. While a liar votes in its place, that need not be soon; when the
+    liars leave with it, or where f is 0, the others follow at once. Further nobody goes.
     """
-    patience = QUIET_PATIENCE_TIMEOUTS * swarm.options.timeout_ms
+    patience, timeout = QUIET_PATIENCE_TIMEOUTS, swarm.options.timeout_ms
     membership = swarm.chain.newest
     quorum = oracle.quorum(membership.n)
-    settled = swarm.run(patience, lambda: len(_together(swarm, core)) >= quorum)
-    together = _together(swarm, core)
+
+    def apart() -> int:
+        return len(core) - len(_together(swarm, core))
+
+    # Who lacks what the others are deciding may run out of patience: that comes first to an end.
+    swarm.run(patience * timeout, lambda: _nothing_pending(swarm, core))
+    settled = swarm.run(patience * timeout, lambda: len(core) - apart() >= quorum)
+    if not settled and apart() > membership.n - quorum:
+        swarm.run(PATIENCE_TIMEOUTS * timeout, lambda: apart() <= membership.n - quorum)
     if swarm.chain.newest != membership:
         return  # a change was carried meanwhile: other primaries, and all begin anew
-    if len(core) - len(together) > membership.n - quorum:
-        views = {i: swarm.running_at(i)[0].replica.view for i in core}
+    views = {i: swarm.running_at(i)[0].replica.view for i in core}
+    if apart() > membership.n - quorum:
         raise Violation("LIVE-1", f"so many of the core are apart that no quorum is left: {views}")
+    together = _together(swarm, core)
     replica = swarm.running_at(together[0])[0].replica
     view, rotation = replica.view, swarm.options.rotation
+    furthest = max(
+        node.driver.replica.view for i in swarm.reliable() if (node := swarm.nodes[i]).driver
+    )
     ahead = range(replica.height, replica.height + QUIET_BLOCKS + 1)
-    primaries = {membership.primary(Height(h), view, rotation) for h in ahead}
-    seats = {membership.index_of(fixed.hospital(swarm.nodes[i].index)) for i in together}
+    primaries = {
+        membership.primary(Height(h), View(v), rotation)
+        for h in ahead
+        for v in range(view, furthest + 1)
+    }
+    seats = {membership.index_of(fixed.hospital(swarm.nodes[i].index)) for i in core}
     if not settled or not primaries <= seats:
         return  # a primary that is dead or lies is replaced, as it should be
     for _ in range(QUIET_BLOCKS):
@@ -344,20 +360,31 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
         if replica.height not in ahead or swarm.chain.newest != membership:
             return  # a liar's own transactions made more blocks; the next primary may be another
         after = {i: swarm.running_at(i)[0].replica.view for i in together}
-        if set(after.values()) != {view}:
+        if max(after.values()) > furthest:
             raise Violation("LIVE-1", f"view {view} became {after} though nothing fails any more")
 
 
+def _nothing_pending(swarm: Swarm, core: list[int]) -> bool:
+    """Whether the whole core has the same blocks and no transaction waits for another one."""
+    running = [swarm.running_at(i) for i in core]
+    heights = {store.height for _, store in running}
+    return len(heights) == 1 and not any(len(driver.mempool) for driver, _ in running)
+
+
 def _puts_evidence_on_chain(swarm: Swarm, core: list[int]) -> None:
-    """I15: what a correct validator saw of double votes, in whatever life, is on record."""
+    """I15: what a correct validator saw of double votes, in whatever life, is on record.
+
+    Only those who vote report: one whose vote was just taken keeps it until it votes again.
+    """
+    voters = set(core) & set(swarm.reliable())
 
     def done() -> bool:
-        return not any(list(swarm.running_at(i)[0].evidence.pending()) for i in core)
+        return not any(list(swarm.running_at(i)[0].evidence.pending()) for i in voters)
 
     if not swarm.run(PATIENCE_TIMEOUTS * swarm.options.timeout_ms, done):
         raise Violation("I15", f"evidence waits in core {core}")
     chain = swarm.running_at(core[0])[0].chain
-    for index in set(core) - set(swarm.options.losers):
+    for index in voters - set(swarm.options.losers):
         for event, seen in swarm.nodes[index].trace.events:
             if event == "equivocation":
                 voting = swarm.chain.voting[int(seen["height"])]
