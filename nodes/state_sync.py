@@ -2,8 +2,8 @@
 
 Synchronous, with every port injected, like the driver that is started after it: the simulator
 runs this very file. No peer is trusted. A peer that sends something false is named and asked
-nothing more; one that stays silent is asked nothing more of this snapshot. Where no snapshot can
-be had the store is left empty, and the node executes the blocks from the first one on.
+nothing more; one that stays silent is asked nothing more of this snapshot. Where none is offered or
+can be had the store is left empty, and the node executes the blocks from the first one on.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,8 +33,8 @@ from nodes.storage.fetched import FetchedSnapshot
 
 QUERY_INTERVAL_MS = 500
 """How often peers are asked what they offer; also the slowest tick."""
-DISCOVER_MS = 3_000
-"""After so long a node that has nothing begins without a snapshot, whoever was heard."""
+LONELY_MS = 3_000
+"""After so long a node that hears too few peers says what it waits for."""
 GATHER_MS = 1_000
 """How long others may join the first offer, so that more than one peer is asked."""
 ROUNDS_MAX = 5
@@ -88,6 +88,7 @@ class StateSync:
         self._fetch: _Fetch | None = None
         self._work: Iterator[None] | None = None
         """Steps on the own store; nothing is fetched meanwhile."""
+        self._lonely = False
         self._again = self._discarded = False
         """Whether to begin anew once the store is empty again: after the first damage, once."""
         self._rounds = 0
@@ -179,12 +180,16 @@ class StateSync:
             self._offered_ms = now if self._offered_ms is None else self._offered_ms
             if not missing or now - self._offered_ms >= GATHER_MS:
                 self._begin(best)
-        # f+1 peers that have none: one of them is honest. What was begun is not given up because
-        # nobody is there yet.
+        # f+1 peers that have none: one of them is honest.
         elif len(self._offers.heard) >= self._witness or not missing:
             self._do_without("no peer has one")
-        elif not self._fetched.begun and now - self._began_ms >= DISCOVER_MS:
-            self._do_without("no peer answers")
+        elif not self._lonely and now - self._began_ms >= LONELY_MS:
+            # Without them no block is made, either. Whoever began meanwhile at block 1 might wait
+            # for blocks that nobody has any more, or execute years of them.
+            self._lonely = True
+            self._world.trace.emit(
+                "waiting_for_peers", heard=len(self._offers.heard), needed=self._witness
+            )
 
     def _begin(self, certified: CertifiedHeader) -> None:
         self._rounds += 1

@@ -370,6 +370,22 @@ def test_parts_of_a_newer_snapshot_give_way_to_an_older_one() -> None:
     assert (trace.count("snapshot_begun"), trace.count("snapshot_discarded")) == (1, 0)
 
 
+def test_who_is_cut_off_at_its_start_waits_for_its_peers() -> None:
+    # Found by the nemesis: it began at block 1, and all others had begun at snapshots.
+    cluster, sent = grown()
+    weather = cluster.judge
+    cluster.judge = lambda sender, receiver, frame: (
+        None if NEW in (sender, receiver) else weather(sender, receiver, frame)
+    )
+    cluster.start(NEW)
+    cluster.run(20_000)
+    node = cluster.nodes[NEW]
+    assert node.driver is None
+    assert node.trace.events == [("waiting_for_peers", {"heard": 0, "needed": 2})]
+    cluster.judge = weather
+    judge(cluster, sent)
+
+
 def test_who_needs_a_block_that_all_others_have_no_more_is_told() -> None:
     cluster, sent = grown()
     cluster.start(NEW)
