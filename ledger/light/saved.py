@@ -64,6 +64,8 @@ _PATIENT, _ACCESS, _RELEASE = b"patient/", b"access/", b"release/"
 
 Provable: TypeAlias = StateBundle | LogBundle | LogEntryBundle
 Proved: TypeAlias = VerifiedValue | VerifiedLog | VerifiedEntry
+Opened: TypeAlias = tuple[Disclosure, RuleBook]
+"""A disclosure, and the rules of its view that the chain holds."""
 
 
 @dataclass(eq=False)
@@ -168,40 +170,42 @@ def verify_saved_proof(
     voters = follow(trusted, saved.changes)
     header = verify_header(voters, _state_of(saved.bundle).certified)
     age = None if now_ms is None else check_age(header, now_ms, U64_MAX, HEADER_AHEAD_MAX_MS)
-    book = _book(saved, voters, known_rules)
+    opened = _opened(saved, voters, known_rules)
     if isinstance(saved.bundle, LogBundle):
-        return _log_report(saved, log_under(header, saved.bundle, saved.key), age, book)
+        return _log_report(saved.key, log_under(header, saved.bundle, saved.key), age, opened)
     if isinstance(saved.bundle, LogEntryBundle):
-        return _entry_report(saved, log_entry_under(header, saved.bundle, saved.key), age, book)
+        entry = log_entry_under(header, saved.bundle, saved.key)
+        return _entry_report(saved.key, entry, age, opened)
     value = state_under(header, saved.bundle, saved.key)
-    if saved.disclosure is not None:
+    if opened is not None:
         raise DisclosureUnplaced("a state value has no record that could be disclosed")
     return SavedProofReport(saved.key, header, age, value, None, None, None, None)
 
 
-def _book(
+def _opened(
     saved: SavedProof, voters: TrustedChain, known_rules: Mapping[Hash32, ViewRules]
-) -> RuleBook | None:
-    """The rules of the disclosure's view, as the chain holds them; None without a disclosure."""
+) -> Opened | None:
+    """The disclosure, if there is one, with the rules of its view as the chain holds them."""
     if saved.disclosure is None or saved.rules is None:
         if saved.disclosure is not None or saved.rules is not None:
             raise DisclosureUnplaced("a disclosure and the rules of its view come together")
         return None
     view = saved.disclosure.view
     header = verify_header(voters, saved.rules.certified)
-    return rule_book(view, state_under(header, saved.rules, view_key(view)).value, known_rules)
+    value = state_under(header, saved.rules, view_key(view)).value
+    return saved.disclosure, rule_book(view, value, known_rules)
 
 
 def _log_report(
-    saved: SavedProof, log: VerifiedLog, age: int | None, book: RuleBook | None
+    key: bytes, log: VerifiedLog, age: int | None, opened: Opened | None
 ) -> SavedProofReport:
-    key, listed, accesses, row, record = saved.key, None, None, None, None
+    listed, accesses, row, record = None, None, None, None
     if key.startswith(_PATIENT):
         listed = list_of(log, PatientKey(key.removeprefix(_PATIENT)))
     elif key.startswith(_ACCESS):
         accesses = tuple(Disclosed.decode(entry) for entry in log.entries)
-    if saved.disclosure is not None and book is not None:
-        row, record = _open_listed(listed, saved.disclosure, book)
+    if opened is not None:
+        row, record = _open_listed(listed, *opened)
     return SavedProofReport(key, log.header, age, log, listed, accesses, row, record)
 
 
@@ -218,15 +222,15 @@ def _open_listed(
 
 
 def _entry_report(
-    saved: SavedProof, entry: VerifiedEntry, age: int | None, book: RuleBook | None
+    key: bytes, entry: VerifiedEntry, age: int | None, opened: Opened | None
 ) -> SavedProofReport:
     record = None
-    if saved.disclosure is not None and book is not None:
+    if opened is not None:
         # A row alone says nothing of its status: its record needs the complete list.
-        if not saved.key.startswith(_RELEASE):
+        if not key.startswith(_RELEASE):
             raise DisclosureUnplaced("one entry proves a record only in a log of releases")
-        record = released_record(entry.entry, saved.disclosure, book)
-    return SavedProofReport(saved.key, entry.header, age, entry, None, None, None, record)
+        record = released_record(entry.entry, *opened)
+    return SavedProofReport(key, entry.header, age, entry, None, None, None, record)
 
 
 def _state_of(bundle: Provable) -> StateBundle:

@@ -8,6 +8,7 @@ import * as light from "/light/index.js";
 import * as codec from "/light/codec.js";
 import { Header, QuorumCertificate, CertifiedHeader } from "/light/certificate.js";
 import { utf8 } from "/light/bytes.js";
+import { verifyDisclosure } from "/light/disclosure.js";
 import { verifySignature } from "/light/keys.js";
 import { Membership } from "/light/membership.js";
 import { StateProof, verifyState } from "/light/merkle.js";
@@ -57,9 +58,34 @@ const testimony = ([hospital, changes, header]) =>
 /** @type {Record<string, (...args: Argument[]) => unknown>} */
 const CALLS = {
   value: (data, limit) => codec.encode(codec.decode(data, Number(limit), "value")),
+  many: (head, unit, count, limit) => {
+    const data = new Uint8Array(head.length + unit.length * Number(count));
+    data.set(head);
+    for (let at = head.length; at < data.length; at += unit.length) data.set(unit, at);
+    return codec.encode(codec.decode(data, Number(limit), "value")).length;
+  },
+  "encoded text": (data) => {
+    let text = "";
+    for (let at = 0; at + 1 < data.length; at += 2) {
+      text += String.fromCharCode((data[at] << 8) | data[at + 1]);
+    }
+    return codec.encode(text);
+  },
+  "encoded number": (number) => codec.encode(number),
+  "encoded nesting": (depth) => {
+    /** @type {codec.Value} */
+    let nested = [];
+    for (let left = Number(depth) - 1; left > 0; left--) nested = [nested];
+    return codec.encode(nested);
+  },
+  "encoded items": (count) => codec.encode(new Array(Number(count)).fill(0n)).length,
   genesis: (data) => {
     const { chainId, membership } = light.Genesis.decode(data);
     return [chainId, membership.hash, membership.quorum];
+  },
+  "genesis member": (data, name) => {
+    const found = light.Genesis.decode(data).member(textOf(name));
+    return found && [found.id, found.name, found.kind];
   },
   "header bytes": (data) => {
     const header = Header.decode(data);
@@ -143,6 +169,8 @@ const CALLS = {
     light.encodeFork(chainId, testimony(first), testimony(second)),
   age: (data, now, maxAge) => light.checkAge(Header.decode(data), now, maxAge),
   "state proof": (data, key, value, root) => verifyState(StateProof.decode(data), key, value, root),
+  "state parts": (depth, bitmap, siblings, other, key, value, root) =>
+    verifyState(new StateProof(Number(depth), bitmap, siblings, other), key, value, root),
   inclusion: light.verifyInclusion,
   consistency: light.verifyConsistency,
   state: async (chain, data, key, now, maxAge) => {
@@ -175,6 +203,12 @@ const CALLS = {
   disclosure: (root, data, files) => {
     const [rules] = rulesOf(files);
     return recordOf(light.recordUnder(root, light.Disclosure.decode(data), rules));
+  },
+  "disclosure parts": (root, shown, hidden, copies) => {
+    const fields = shown.map((/** @type {Uint8Array[]} */ [path, value, salt]) => ({ path, value, salt }));
+    const leaves = new Array(Number(copies)).fill(hidden).flat();
+    const disclosure = new light.Disclosure("resident", new Uint8Array(32), fields, leaves);
+    return verifyDisclosure(disclosure, root).map(({ path, value }) => [path, value]);
   },
   "hiding rule": (root, data, copy, files) => {
     const [rules] = rulesOf(files);

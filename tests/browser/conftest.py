@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.hostile.mutants.judges import MutantServer, recorded_cases
 from tests.hostile.server import add_lies
 from tests.hostile.visits import Visit
 from tests.project.tree import ROOT
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 WEB = ROOT / "nodes/resident/web"
 CHECKS = Path(__file__).parent
+OTHER_TEXT = ("types.json: membership with a compressed key",)
+"""Refused by both in the same class, with other words: JavaScript parses no other form of a key."""
 TOOLS = ROOT / "build/web-checks"
 FLAGS = [
     "--no-sandbox",
@@ -56,6 +59,8 @@ class WebChecks:
     origin: str
     lies: list[Visit]
     """What the hostile server of that address tells: see ``tests.hostile.server``."""
+    mutants: MutantServer
+    """Serves changed clients."""
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What ``coroutine`` returns in that loop; pages belong to it."""
@@ -76,9 +81,9 @@ async def file_under(folder: Path, request: web.Request) -> web.Response:
     return web.Response(body=path.read_bytes(), content_type=TYPES[path.suffix], charset="utf-8")
 
 
-def application(lies: list[Visit]) -> web.Application:
-    """/checks/ is an empty page and the scripts of this folder, /lies/ the hostile server; all
-    else is the shipped page.
+def application(lies: list[Visit], mutants: MutantServer) -> web.Application:
+    """/checks/ is an empty page and the scripts of this folder, /lies/ the hostile server,
+    /mutants/ has changed clients; all else is the shipped page.
     """
 
     async def empty(request: web.Request) -> web.Response:
@@ -92,6 +97,7 @@ def application(lies: list[Visit]) -> web.Application:
 
     app = web.Application()
     add_lies(app, lies)
+    mutants.add_to(app)
     app.router.add_get("/checks/", empty)
     app.router.add_get("/checks/{name:.+}", check)
     app.router.add_get("/{name:.+}", shipped)
@@ -110,12 +116,13 @@ def web_checks() -> Iterator[WebChecks]:
     """The running pair; started once for all tests."""
     executable = chromium()
     lies: list[Visit] = []
+    mutants = MutantServer(recorded_cases(OTHER_TEXT))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="browser", daemon=True)
     thread.start()
 
     async def start() -> tuple[web.AppRunner, Any, Browser, str]:
-        runner = web.AppRunner(application(lies))
+        runner = web.AppRunner(application(lies, mutants))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -132,7 +139,7 @@ def web_checks() -> Iterator[WebChecks]:
         runner, playwright, browser, origin = asyncio.run_coroutine_threadsafe(
             start(), loop
         ).result(60)
-        yield WebChecks(loop, browser, origin, lies)
+        yield WebChecks(loop, browser, origin, lies, mutants)
         asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
     finally:
         loop.call_soon_threadsafe(loop.stop)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from ledger.light import witnesses
 from ledger.light.bundles import encode_changes
-from ledger.light.checkpoint import checkpoint_of
+from ledger.light.checkpoint import NoCheckpointHere, checkpoint_of
 from ledger.light.trust import advance
 from ledger.light.witnesses import Forked, WitnessRefused
 from ledger.types.certificate import CertifiedHeader
@@ -76,3 +77,23 @@ async def test_SAFE_1_a_fork_is_kept_and_verified(tmp_path: Path, printed: bool)
         with pytest.raises(WitnessRefused) as caught:
             await compare_at(chain.genesis, [one, behind], text, file, now + 10**9)
         assert caught.value.error == "StaleAnswer"
+
+
+def test_LIGHT_1_no_checkpoint_is_printed_where_nobody_could_start() -> None:
+    """Of the genesis document there is no header; at a change the header's voters are others."""
+    chain, headers, _ = told()
+    at_change = advance(chain.trusted, chain.changes, headers[0])
+    for trusted in (chain.trusted, at_change):
+        with pytest.raises(NoCheckpointHere) as caught:
+            checkpoint_of(trusted)
+        assert caught.value.height == trusted.height
+    after = advance(chain.trusted, chain.changes, headers[1])
+    assert checkpoint_of(after).height == 2
+
+
+def test_evidence_of_a_fork_is_told_from_other_files() -> None:
+    chain, headers, fork = told()
+    both = [witnesses.Testimony(fixed.hospital(0), (), header) for header in (headers[-1], fork)]
+    assert witnesses.is_fork(witnesses.encode_fork(chain.genesis.chain_id, *both))
+    assert not witnesses.is_fork(chain.genesis.encode())
+    assert not witnesses.is_fork(chain.trusted.encode())

@@ -380,3 +380,26 @@ def test_genesis_chain_id_depends_on_every_part() -> None:
 def test_B2_primitives_check_their_range(make: Callable[[], object]) -> None:
     with pytest.raises(OutOfRange):
         make()
+
+
+def test_M1_voters_are_those_of_the_height() -> None:
+    before, after = fixed.membership(range(4)), fixed.membership(range(5))
+    genesis = Voters(Height(1), before, None)
+    assert [genesis.of(Height(height)) for height in (0, 1, 2)] == [before] * 3
+    changed = genesis.changed(Height(7), after)
+    assert [changed.of(Height(height)) for height in (7, 8, 9)] == [before, after, after]
+    assert Voters.decode(changed.encoded) == changed
+
+
+@pytest.mark.parametrize(("since", "has_previous"), [(1, True), (0, True), (2, False)])
+def test_M1_voters_of_height_1_alone_have_no_predecessors(since: int, has_previous: bool) -> None:
+    members = fixed.membership(range(4))
+    wrong = Voters(Height(since), members, members if has_previous else None)
+    with pytest.raises(NotCanonical, match="predecessors"):
+        Voters.decode(wrong.encoded)
+
+
+def test_a_validator_is_found_by_its_member() -> None:
+    members = fixed.membership(range(4))
+    places = [members.index_of(fixed.hospital(number)) for number in range(5)]
+    assert places == [0, 1, 2, 3, None]

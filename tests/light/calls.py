@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from ledger import codec
-from ledger.commitment import Disclosure
+from ledger.commitment import Disclosure, verify_disclosure
 from ledger.crypto.keys import PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.light import checkpoint as checkpoints
@@ -29,7 +29,7 @@ from ledger.light.saved import SavedProof, verify_saved_proof
 from ledger.light.trust import TrustedChain
 from ledger.light.view_rules import ViewRules, kind_of
 from ledger.merkle.proof import StateProof, verify_consistency, verify_inclusion, verify_state
-from ledger.primitives import Hash32, MemberId, PatientKey
+from ledger.primitives import ZERO_HASH, Hash32, MemberId, PatientKey
 from ledger.types.block import Header
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, verify_certified_header
 from ledger.types.entries import Disclosed, Permission, Row, decode_patient_entry
@@ -82,9 +82,44 @@ def value(data: bytes, limit: int) -> object:
 
 
 @call
+def many(head: bytes, unit: bytes, count: int, limit: int) -> object:
+    return len(codec.encode(codec.decode(head + unit * count, limit, "value")))
+
+
+@call
+def encoded_text(data: bytes) -> object:
+    units = data[: len(data) // 2 * 2]
+    return codec.encode(units.decode("utf-16-be", "surrogatepass"))
+
+
+@call
+def encoded_number(number: int) -> object:
+    return codec.encode(number)
+
+
+@call
+def encoded_nesting(depth: int) -> object:
+    nested: tuple[Any, ...] = ()
+    for _ in range(depth - 1):
+        nested = (nested,)
+    return codec.encode(nested)
+
+
+@call
+def encoded_items(count: int) -> object:
+    return len(codec.encode([0] * count))
+
+
+@call
 def genesis(data: bytes) -> object:
     found = Genesis.decode(data)
     return found.chain_id, found.membership.hash, found.membership.quorum
+
+
+@call
+def genesis_member(data: bytes, name: bytes) -> object:
+    found = Genesis.decode(data).member(name.decode("latin-1"))
+    return None if found is None else (found.id, found.name, found.kind)
 
 
 @call
@@ -263,6 +298,15 @@ def state_proof(data: bytes, key: bytes, value: bytes | None, root: bytes) -> ob
 
 
 @call
+def state_parts(
+    depth: int, bitmap: bytes, siblings: list[bytes], other: list[bytes] | None, key: bytes,
+    value: bytes | None, root: bytes,
+) -> object:  # fmt: skip
+    hashes: Any = tuple(siblings), None if other is None else tuple(other)
+    return verify_state(StateProof(depth, bitmap, *hashes), key, value, Hash32(root))
+
+
+@call
 def inclusion(entry: bytes, index: int, count: int, path: list[bytes], root: bytes) -> object:
     return verify_inclusion(entry, index, count, path, root)
 
@@ -352,6 +396,15 @@ def accesses_of(found: tuple[Disclosed, ...]) -> object:
 def disclosure(root: bytes, data: bytes, files: list[bytes]) -> object:
     (rules,) = map(ViewRules.decode, files)
     return record_of(records.record_under(Hash32(root), Disclosure.decode(data), rules))
+
+
+@call
+def disclosure_parts(
+    root: bytes, shown_fields: list[list[bytes]], hidden: list[bytes], copies: int
+) -> object:
+    fields: Any = tuple(map(tuple, shown_fields)), tuple(hidden * copies)
+    found = verify_disclosure(Disclosure("resident", ZERO_HASH, *fields), Hash32(root))
+    return sorted(found.items())
 
 
 def record_of(found: records.VerifiedRecord) -> object:

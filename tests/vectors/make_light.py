@@ -34,7 +34,7 @@ from ledger.types.entries import (
 from tests.hostile.lies_in_bytes import EVERY_LIE
 from tests.light import kit
 from tests.light.calls import verdict
-from tests.vectors import fixed
+from tests.vectors import fixed, make_light_edges
 from tests.vectors.make_light_views import sealed_cases, view_cases
 
 FOLDER = Path(__file__).resolve().parent / "light"
@@ -169,6 +169,7 @@ def codec_cases(cases: Cases) -> None:
     for name, data in refused.items():
         cases.refuse("NotCanonical", name, "value", data, 100_000)
     cases.refuse("TooLarge", "more bytes than allowed", "value", b"\x92\x00\x00", 2)
+    make_light_edges.codec_edges(cases)
 
 
 def type_cases(cases: Cases) -> None:
@@ -225,6 +226,7 @@ def type_cases(cases: Cases) -> None:
     many = [[f"h{i:03d}", rows[0][1]] for i in range(129)]
     name = "membership of 129"
     cases.refuse("TooLarge", name, "membership bytes", codec.encode(many))
+    make_light_edges.type_edges(cases)
 
 
 def compressed(key: bytes) -> bytes:
@@ -258,6 +260,7 @@ def signature_cases(cases: Cases) -> None:
         cases.refuse("BadSignature", f"signature with {name}", "signature", key, wrong, signed)
     cases.refuse("BadSignature", "another key", "signature", other, good, signed)
     cases.refuse("BadSignature", "another message", "signature", key, good, signed + b"\x00")
+    make_light_edges.signature_edges(cases)
 
 
 def certificate_cases(cases: Cases) -> None:
@@ -287,6 +290,7 @@ def certificate_cases(cases: Cases) -> None:
     swapped = good.certificate.signatures[::-1]
     wrong = replace(good, certificate=replace(good.certificate, signatures=swapped)).encode()
     cases.refuse("BadSignature", "signatures swapped", "certified", wrong, members, chain_id)
+    make_light_edges.certificate_edges(cases)
 
 
 def trust_cases(cases: Cases) -> None:
@@ -348,6 +352,7 @@ def trust_cases(cases: Cases) -> None:
     cases.accept("as far ahead as allowed", "age", header, time - ahead, 100)
     cases.refuse("HeaderFromTheFuture", "too far ahead", "age", header, time - ahead - 1, 100)
     cases.accept("far beyond 2^53", "age", header, U64_MAX, U64_MAX)
+    make_light_edges.trust_edges(cases)
 
 
 def proof_cases(cases: Cases) -> None:
@@ -408,6 +413,7 @@ def proof_cases(cases: Cases) -> None:
     cases.accept("bytes", "state proof bytes", kit.prove_state(values, b"absent 1").encode())
     alone = kit.prove_state({}, b"key")
     cases.accept("an empty state", "state proof", alone.encode(), b"key", None, ZERO_HASH)
+    make_light_edges.proof_edges(cases)
 
 
 def lie_cases(cases: Cases) -> None:
@@ -492,6 +498,7 @@ def list_cases(cases: Cases) -> None:
         cases.accept(f"bytes of {name}", "bundle bytes", encoded)
         cases.refuse("NotCanonical", f"bytes of {name}, one more", "bundle bytes", encoded + b"\0")
         cases.refuse("NotCanonical", f"bytes of {name}, one less", "bundle bytes", encoded[:-1])
+    make_light_edges.entry_edges(cases)
 
 
 def disclosure_cases(cases: Cases) -> None:
@@ -504,6 +511,7 @@ def disclosure_cases(cases: Cases) -> None:
         files = [fixed.VIEW_FILES[each.view]]
         cases.accept(name, "disclosure", root, each.encode(), files)
     against_cases(cases, of)
+    make_light_edges.disclosure_edges(cases, root, good.shown, good.hidden)
     cases.accept("bytes", "disclosure bytes", good.encode())
     large = commit_record(
         [Field(b"/%03d" % i, b"%d" % i) for i in range(300)],
@@ -525,8 +533,8 @@ def disclosure_cases(cases: Cases) -> None:
     for name, wrong in {
         "another record": shown(record("two")),
         "a field left out": replace(good, shown=good.shown[1:]),
-        "no dependencies": replace(good, shown=good.shown[1:], hidden=tuple(
-            sorted([*good.hidden, of.leaves[of.fields.index(good.shown[0])]])
+        "no dependencies": replace(good, shown=good.shown[:-1], hidden=tuple(
+            sorted([*good.hidden, of.leaves[of.fields.index(good.shown[-1])]])
         )),
         "fields not sorted": replace(good, shown=good.shown[::-1]),
         "a field twice": replace(good, shown=(*good.shown, good.shown[-1])),
@@ -692,6 +700,7 @@ def saved_cases(cases: Cases) -> None:
         "HeaderFromTheFuture", "from the future", "saved proof", document, data, early, KNOWN
     )
     cases.refuse("UnknownRules", "rules not known", "saved proof", document, data, NOW, [])
+    make_light_edges.saved_edges(cases)
 
 
 def witness_cases(cases: Cases) -> None:
@@ -802,6 +811,7 @@ def fork_cases(cases: Cases, chain: kit.Chain, one: Any, fork: Any, lower: Any) 
 FILES: dict[str, Callable[[Cases], None]] = {
     "codec.json": codec_cases,
     "types.json": type_cases,
+    "genesis.json": make_light_edges.genesis_cases,
     "signatures.json": signature_cases,
     "certificates.json": certificate_cases,
     "trust.json": trust_cases,

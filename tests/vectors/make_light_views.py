@@ -12,6 +12,7 @@ from ledger.primitives import ZERO_HASH
 from ledger.types.entries import VIEWS, StatusChange, encode_view_hashes
 from nodes.view_rules.files import rule_files
 from tests.vectors import fixed
+from tests.vectors.make_light_edges import book_edges
 
 if TYPE_CHECKING:
     from tests.vectors.make_light import Cases
@@ -171,6 +172,7 @@ def book_cases(cases: "Cases") -> None:
     cases.refuse("WrongView", "never in force", "rules of", view, one, [first, second], hashes[1])
     cases.refuse("UnknownRules", "a file is missing", "rules of", view, both, [first], hashes[1])
     cases.refuse("WrongView", "none at all", "rules of", view, None, [], ZERO_HASH)
+    book_edges(cases)
 
 
 def sealed_cases(cases: "Cases") -> None:

@@ -26,15 +26,20 @@ export function ascending(items) {
   return items.every((item, i) => i === 0 || compare(items[i - 1], item) < 0);
 }
 
-/** @param {Uint8Array[]} parts */
+/** @param {Uint8Array[]} parts few: each is an argument, and the stack is short */
 export function concat(...parts) {
-  const joined = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  return joined(parts);
+}
+
+/** The same of any number of parts. @param {readonly Uint8Array[]} parts */
+export function joined(parts) {
+  const bytes = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
   let at = 0;
   for (const part of parts) {
-    joined.set(part, at);
+    bytes.set(part, at);
     at += part.length;
   }
-  return joined;
+  return bytes;
 }
 
 /** @param {Uint8Array} bytes @param {Uint8Array} prefix */

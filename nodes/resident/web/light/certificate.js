@@ -174,10 +174,10 @@ export async function verifyQuorumCertificate(certificate, membership, chainId) 
   if (signers.length !== signatures.length) {
     throw new NotCanonical("certificate", "signers and signatures differ in number");
   }
-  if (signers.some((signer, i) => i > 0 && signers[i - 1] >= signer)) {
+  if (signers.slice(1).some((signer, i) => signers[i] >= signer)) {
     throw new NotCanonical("certificate", "signers are not strictly rising");
   }
-  if (signers.length > 0 && signers[signers.length - 1] >= membership.n) {
+  if (signers.some((signer) => signer >= membership.n)) {
     throw new NotCanonical("certificate", "a signer is not in the membership");
   }
   if (signers.length < membership.quorum) {

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { ascending, compare, concat, u32, u64, utf8 } from "./bytes.js";
+import { ascending, compare, concat, joined, u32, u64, utf8 } from "./bytes.js";
 import { NotCanonical, OutOfRange, TooLarge } from "./errors.js";
 import { CODEC_DEPTH_MAX, CODEC_ITEMS_MAX, U64_MAX } from "./limits.js";
 
@@ -18,7 +18,7 @@ import { CODEC_DEPTH_MAX, CODEC_ITEMS_MAX, U64_MAX } from "./limits.js";
 
 const UINT = 0, NEGATIVE = 1, NIL = 2, BOOLEAN = 3, FLOAT = 4, BINARY = 5, TEXT = 6, ARRAY = 7,
   MAP = 8, EXTENSION = 9;
-const NESTING_MAX = 512;
+const NESTING_MAX = 1_024;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -290,7 +290,7 @@ export function encode(value) {
   /** @type {Uint8Array[]} */
   const parts = [];
   write(parts, value, 0);
-  return concat(...parts);
+  return joined(parts);
 }
 
 /** @param {Uint8Array[]} parts @param {Value} value @param {number} depth */

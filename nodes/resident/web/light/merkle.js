@@ -5,7 +5,7 @@
  * @module
  */
 
-import { compare, concat, equal } from "./bytes.js";
+import { compare, concat, equal, toBigInt } from "./bytes.js";
 import * as codec from "./codec.js";
 import { NotCanonical, ProofInvalid } from "./errors.js";
 import { hashTagged, sha256 } from "./hashing.js";
@@ -234,12 +234,11 @@ function checkSiblings({ depth, bitmap, siblings }) {
   if (bitmap.length !== (depth + 7) >> 3) {
     throw new ProofInvalid(STATE, "the bitmap has another length than the depth demands");
   }
-  for (let spare = depth; spare < 8 * bitmap.length; spare++) {
-    if (bit(bitmap, spare)) throw new ProofInvalid(STATE, "a spare bit of the bitmap is set");
+  const bits = toBigInt(bitmap);
+  if (bits & ((1n << BigInt(8 * bitmap.length - depth)) - 1n)) {
+    throw new ProofInvalid(STATE, "a spare bit of the bitmap is set");
   }
-  let set = 0;
-  for (let place = 0; place < depth; place++) set += bit(bitmap, place);
-  if (siblings.length !== set) {
+  if (siblings.length !== bitCount(bits)) {
     throw new ProofInvalid(STATE, "the number of siblings is not that of the bits set");
   }
   if (siblings.some((sibling) => sibling.length !== 32 || equal(sibling, ZERO_HASH))) {

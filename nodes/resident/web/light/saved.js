@@ -137,37 +137,43 @@ export async function verifySavedProof(genesisBytes, data, nowMs, knownRules) {
   if (!equal(saved.chainId, trusted.chainId)) {
     throw new WrongChain("saved proof", saved.chainId, trusted.chainId);
   }
-  const { bundle, key, disclosure } = saved;
+  const { bundle, key } = saved;
   const { certified } = bundle instanceof StateBundle ? bundle : bundle.state;
   const voters = await follow(trusted, saved.changes);
   const header = await verifyHeader(voters, certified);
   const ageMs = nowMs === null ? null
     : checkAge(header, nowMs, U64_MAX, BigInt(HEADER_AHEAD_MAX_MS));
-  const book = await bookOf(saved, voters, knownRules);
+  const opened = await openedOf(saved, voters, knownRules);
   const nothing = { patientList: null, accesses: null, row: null, record: null };
   const known = { ...nothing, key, header, ageMs };
   if (bundle instanceof LogBundle) {
     const proved = logUnder(header, bundle, key);
-    return { ...known, proved, ...logContent(saved, proved, book) };
+    return { ...known, proved, ...logContent(key, proved, opened) };
   }
   if (!(bundle instanceof StateBundle)) {
     const proved = logEntryUnder(header, bundle, key);
-    return { ...known, proved, record: entryRecord(saved, proved, book) };
+    return { ...known, proved, record: entryRecord(key, proved, opened) };
   }
   const proved = stateUnder(header, bundle, key);
-  if (disclosure !== null) {
+  if (opened !== null) {
     throw new DisclosureUnplaced("a state value has no record that could be disclosed");
   }
   return { ...known, proved };
 }
 
 /**
- * The rules of the disclosure's view, as the chain holds them; null without a disclosure.
+ * A disclosure, and the rules of its view that the chain holds.
+ * @typedef {{disclosure: Disclosure, book: RuleBook}} Opened
+ */
+
+/**
+ * The disclosure, if there is one, with the rules of its view as the chain holds them.
  * @param {SavedProof} saved
  * @param {TrustedChain} voters
  * @param {readonly ViewRules[]} knownRules
+ * @returns {Promise<Opened | null>}
  */
-async function bookOf({ disclosure, rules }, voters, knownRules) {
+async function openedOf({ disclosure, rules }, voters, knownRules) {
   if (disclosure === null || rules === null) {
     if (disclosure !== null || rules !== null) {
       throw new DisclosureUnplaced("a disclosure and the rules of its view come together");
@@ -176,21 +182,21 @@ async function bookOf({ disclosure, rules }, voters, knownRules) {
   }
   const header = await verifyHeader(voters, rules.certified);
   const { value } = stateUnder(header, rules, viewKey(disclosure.view));
-  return ruleBook(disclosure.view, value, knownRules);
+  return { disclosure, book: ruleBook(disclosure.view, value, knownRules) };
 }
 
-/** @param {SavedProof} saved @param {VerifiedLog} log @param {RuleBook | null} book */
-function logContent({ key, disclosure }, log, book) {
+/** @param {Uint8Array} key @param {VerifiedLog} log @param {Opened | null} opened */
+function logContent(key, log, opened) {
   const patientList = startsWith(key, PATIENT_PREFIX)
     ? listOf(log, codec.sized(key.subarray(PATIENT_PREFIX.length), 32, "PatientKey"))
     : null;
   const accesses = startsWith(key, ACCESS_PREFIX) ? log.entries.map(decodeDisclosed) : null;
-  if (disclosure === null || book === null) return { patientList, accesses };
-  return { patientList, accesses, ...openListed(patientList, disclosure, book) };
+  if (opened === null) return { patientList, accesses };
+  return { patientList, accesses, ...openListed(patientList, opened) };
 }
 
-/** @param {PatientList | null} listed @param {Disclosure} disclosure @param {RuleBook} book */
-function openListed(listed, disclosure, book) {
+/** @param {PatientList | null} listed @param {Opened} opened */
+function openListed(listed, { disclosure, book }) {
   // Only finds the row, at the cost of one verification; `verifyRecord` decides.
   const { root } = disclosure.leaves();
   for (const row of listed?.rows ?? []) {
@@ -200,12 +206,12 @@ function openListed(listed, disclosure, book) {
   throw new DisclosureUnplaced("the disclosed record is of no row in a patient's list");
 }
 
-/** @param {SavedProof} saved @param {VerifiedEntry} entry @param {RuleBook | null} book */
-function entryRecord({ key, disclosure }, entry, book) {
-  if (disclosure === null || book === null) return null;
+/** @param {Uint8Array} key @param {VerifiedEntry} entry @param {Opened | null} opened */
+function entryRecord(key, entry, opened) {
+  if (opened === null) return null;
   // A row alone says nothing of its status: its record needs the complete list.
   if (!startsWith(key, RELEASE_PREFIX)) {
     throw new DisclosureUnplaced("one entry proves a record only in a log of releases");
   }
-  return releasedRecord(entry.entry, disclosure, book);
+  return releasedRecord(entry.entry, opened.disclosure, opened.book);
 }
