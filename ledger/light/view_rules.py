@@ -37,6 +37,8 @@ BAND = b'"90 or older"'
 
 _WHAT = "view rules"
 _INDEX = re.compile(r"/\d{1,7}(?=/|\Z)", re.ASCII)
+_UNLIKE = re.compile(r"\\[sSZA]")
+"""What the two languages read in two ways."""
 _RESOURCE_TYPE = b"/resourceType"
 _ANYWHERE = "(?:/[^/]+)*"
 _TWINS = ("year", "month", "band")
@@ -186,17 +188,20 @@ def _decoded(data: bytes) -> ViewRules:
     view, version, otherwise = file["view"], file["version"], file["otherwise"]
     if view not in VIEWS or type(version) is not int or version < 1:
         raise ValueError("view or version")
-    shapes: dict[str, list[str]] = file.get("shapes", {})
+    shapes = {name: _texts(parts) for name, parts in file.get("shapes", {}).items()}
     forms = {name: _compiled(text) for name, text in file.get("forms", {}).items()}
     rules = tuple(_rule(item, shapes) for item in file["rules"])
     used = {form for rule in rules for _, form in rule.paths}
     if not used <= {"", SYSTEM_FORM, CODE_FORM, *forms}:
         raise ValueError("a form that is not there")
-    last = Decision(otherwise["id"], _action(otherwise["action"]), "")
+    last = Decision(_text(otherwise["id"]), _action(otherwise["action"]), "")
     hiding = {rule.id for rule in rules if rule.action != SHOW}
     if last.action != SHOW:
         hiding.add(last.rule)
-    texts = {rule: dict(languages.items()) for rule, languages in file["texts"].items()}
+    texts = {
+        rule: {language: _text(text) for language, text in languages.items()}
+        for rule, languages in file["texts"].items()
+    }
     if hiding != set(texts):
         raise ValueError("a text for each rule that hides, and no other")
     return ViewRules(
@@ -208,7 +213,7 @@ def _decoded(data: bytes) -> ViewRules:
         last,
         forms,
         {system: _compiled(text) for system, text in file.get("terms", {}).items()},
-        tuple(_compiled(text) for text in file.get("never", [])),
+        tuple(_compiled(text) for text in _texts(file.get("never", []))),
     )
 
 
@@ -224,6 +229,8 @@ def _no_float(_text: str) -> NoReturn:
 
 
 def _compiled(text: str) -> re.Pattern[str]:
+    if _UNLIKE.search(text):
+        raise ValueError("not the same in the light client in JavaScript")
     return re.compile(text, re.ASCII)
 
 
@@ -233,6 +240,12 @@ def _text(value: Json) -> str:
     return value
 
 
+def _texts(value: Json) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError("a list")
+    return [_text(item) for item in value]
+
+
 def _action(name: str) -> str:
     if name not in (SHOW, HIDE, YEAR):
         raise ValueError("an action that is not there")
@@ -240,13 +253,13 @@ def _action(name: str) -> str:
 
 
 def _rule(item: Mapping[str, Json], shapes: Mapping[str, Sequence[str]]) -> _Rule:
-    name, kinds, paths = item["id"], item["kinds"], item["paths"]
-    if not (isinstance(name, str) and isinstance(kinds, list) and isinstance(paths, list)):
-        raise TypeError("a rule")
     patterns = tuple(
-        (_pattern(path), form) for entry in paths for path, form in _expanded(_text(entry), shapes)
+        (_pattern(path), form)
+        for entry in _texts(item["paths"])
+        for path, form in _expanded(entry, shapes)
     )
-    return _Rule(name, frozenset(map(_text, kinds)), _action(str(item["action"])), patterns)
+    kinds = frozenset(_texts(item["kinds"]))
+    return _Rule(_text(item["id"]), kinds, _action(_text(item["action"])), patterns)
 
 
 def _expanded(entry: str, shapes: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:

@@ -220,6 +220,12 @@ const CALLS = {
     const [{ view, version, hash, texts }] = rulesOf(files);
     return [view, version, hash, sorted([...texts].map(([rule, each]) => [rule, sorted([...each])]))];
   },
+  "padded rules": (data, spaces) => {
+    const padded = new Uint8Array(data.length + Number(spaces)).fill(0x20);
+    padded.set(data);
+    const { view, version } = light.ViewRules.decode(padded);
+    return [view, version];
+  },
   decision: (files, kind, path) => {
     const [rules] = rulesOf(files);
     const { rule, action, form } = rules.decide(textOf(kind), split(path).exact);

@@ -427,6 +427,12 @@ def view_rules(files: list[bytes]) -> object:
 
 
 @call
+def padded_rules(data: bytes, spaces: int) -> object:
+    rules = ViewRules.decode(data + b" " * spaces)
+    return rules.view, rules.version
+
+
+@call
 def decision(files: list[bytes], kind: bytes, path: bytes) -> object:
     (rules,), name = map(ViewRules.decode, files), kind.decode("utf-8", "replace")
     found = rules.decide(name, path.partition(b"~")[0])

@@ -499,6 +499,7 @@ def list_cases(cases: Cases) -> None:
         cases.refuse("NotCanonical", f"bytes of {name}, one more", "bundle bytes", encoded + b"\0")
         cases.refuse("NotCanonical", f"bytes of {name}, one less", "bundle bytes", encoded[:-1])
     make_light_edges.entry_edges(cases)
+    make_light_edges.absent_edges(cases)
 
 
 def disclosure_cases(cases: Cases) -> None:

@@ -9,7 +9,7 @@ from ledger import codec
 from ledger.commitment import Field, commit_record
 from ledger.crypto.hashing import Tag, hash_tagged, preimage
 from ledger.crypto.keys import PublicKey, encode_public_key
-from ledger.light.bundles import encode_changes
+from ledger.light.bundles import LogEntriesBundle, encode_changes
 from ledger.light.saved import SavedProof
 from ledger.light.trust import advance
 from ledger.limits import CODEC_DEPTH_MAX, CODEC_ITEMS_MAX, COMMITMENT_FIELDS_MAX
@@ -357,6 +357,9 @@ def disclosure_edges(cases: "Cases", root: Hash32, shown: Any, hidden: Any) -> N
     cases.refuse(invalid, name, "disclosure parts", root, none, leaf, most)
     cases.refuse(invalid, "a leaf more", "disclosure parts", root, none, leaf, most + 1)
     cases.refuse(invalid, "no leaf", "disclosure parts", root, none, none, 1)
+    nested = commit_record([Field(b"/a", b"1"), Field(b"/a/b", b"1")], [], bytes(32))
+    name = "a path that begins another"
+    cases.accept(name, "disclosure parts", nested.root, nested.fields, none, 1)
     fields = [Field(path, b"1") for path in (b"/a", b"/b", b"/c")]
     of = commit_record(fields, [(b"/a", b"/b"), (b"/a", b"/c")], bytes(32))
     for path, leaf in zip((b"/b", b"/c"), of.leaves[1:], strict=False):
@@ -375,12 +378,25 @@ def entry_edges(cases: "Cases") -> None:
     chain.append(rows, codec.encode([2, *row[1:]]))
     certified = chain.commit()
     data = chain.trusted.encode()
+    change = codec.decode(fixed.status_change().encode(), 4_096, "status change")
+    unknown = codec.encode([*change[:4], "lost"])
+    cases.refuse("NotCanonical", "an unknown status", "sealed", unknown, bytes(32))
     for name, call, log in (
         ("an access on another basis", "access log", access),
         ("a row of another kind", "patient list", rows),
     ):
         bundle = chain.log_bundle(certified, log).encode()
         cases.refuse("NotCanonical", name, call, data, bundle, kit.PATIENT, NOW, MAX_AGE_MS)
+
+
+def absent_edges(cases: "Cases") -> None:
+    """No entries of a log that does not exist."""
+    chain = kit.Chain(4)
+    chain.append(kit.LIST, fixed.row(1).encode())
+    certified, log = chain.commit(), access_log(kit.PATIENT)
+    none = LogEntriesBundle(chain.state_bundle(certified, log), ())
+    arguments = (chain.trusted.encode(), none.encode(), log, NOW, MAX_AGE_MS)
+    cases.accept("no entries of an absent log", "log entries", *arguments)
 
 
 def book_edges(cases: "Cases") -> None:
@@ -420,6 +436,14 @@ def saved_edges(cases: "Cases") -> None:
         data = codec.encode([*values[:place], value, *values[place + 1 :]])
         cases.refuse("NotCanonical", f"saved proof with {name}", "saved bytes", data)
     document = chain.genesis.encode()
+    for prefix in (b"patient/", b"access/"):
+        nobody = chain.log_bundle(certified, prefix)
+        proof = SavedProof(chain.genesis.chain_id, changes, nobody, None, prefix, None)
+        arguments = (document, proof.encode(), NOW, [])
+        if prefix == b"access/":
+            cases.accept("a list of accesses to nobody", "saved proof", *arguments)
+        else:
+            cases.refuse("OutOfRange", "a list of nobody's rows", "saved proof", *arguments)
     wrong = SavedProof(chain.genesis.chain_id, changes, state, None, b"patient/", None)
     arguments = (document, wrong.encode(), NOW, [])
     cases.refuse("WrongKey", "a value of another key", "saved proof", *arguments)

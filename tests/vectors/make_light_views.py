@@ -40,6 +40,14 @@ FILE: dict[str, Any] = {
     "otherwise": {"id": "rest", "action": "show"},
 }
 """A rule file that has one of everything."""
+ODD: dict[str, Any] = {
+    "rules": [
+        {"id": "word", "kinds": ["Goal"], "action": "show", "paths": [":word"]},
+        {"id": "all", "kinds": ["Flag"], "action": "show", "paths": ["a", "**"]},
+        NOTES,
+    ],
+}
+"""A path without a name, and a rule that leaves nothing to those below it."""
 REFUSED: dict[str, dict[str, Any]] = {
     "another view": {"view": "everything"},
     "version 0": {"version": 0},
@@ -49,6 +57,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an empty rule": {"rules": [{}]},
     "another action": {"rules": [NOTES | {"action": "blur"}]},
     "a form that is not there": {"rules": [NOTES | {"paths": ["a:nothing"]}]},
+    "a form that is not there beside one that is": {"rules": [NOTES | {"paths": ["b", "a:no"]}]},
+    "texts that are pairs": {"texts": [["notes", {"en": "Hidden."}]]},
+    "a form of any space": {"forms": FILE["forms"] | {"space": "\\s+"}},
+    "a form of no space": {"forms": FILE["forms"] | {"full": "\\S+"}},
+    "a form with the end of a text": {"forms": FILE["forms"] | {"end": "a\\Z"}},
+    "a form with the beginning of a text": {"never": ["\\Aa"]},
     "paths that are a text": {"rules": [NOTES | {"paths": "a"}]},
     "a path that is a number": {"rules": [NOTES | {"paths": [1]}]},
     "a kind that is a number": {"rules": [NOTES | {"kinds": [1]}]},
@@ -57,23 +71,37 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a text too many": {"texts": FILE["texts"] | {"other": {}}},
     "a form that is no pattern": {"forms": FILE["forms"] | {"word": "("}},
     "a shape in itself": {"shapes": {"pair": ["x:pair"]}},
+    "a shape that is a text": {"shapes": FILE["shapes"] | {"other": "xy"}},
+    "a shape of a number": {"shapes": FILE["shapes"] | {"other": [1]}},
+    "an unused shape that is none": {"shapes": FILE["shapes"] | {"more": 1}},
+    "shapes that are null": {"shapes": None},
+    "a text that is a number": {"texts": {"notes": {"en": 1}}},
+    "a rest whose id is a number": {"otherwise": {"id": 1, "action": "show"}},
+    "never that is a text": {"never": "ab"},
+    "never that is null": {"never": None},
+    "forms that are null": {"forms": None},
     "hidden otherwise, without a text": {"otherwise": {"id": "rest", "action": "hide"}},
 }
+TEXT = json.dumps(FILE)
 BROKEN = {
-    "nothing": b"",
-    "a list": b"[]",
-    "a number with a point": b'{"version": 1.5}',
-    "a number with an exponent": b'{"version": 1e0}',
-    "no number": b'{"version": NaN}',
-    "a name twice": b'{"view": "resident", "view": "resident"}',
-    "deep": b"[" * 10_000,
-    "no UTF-8": b'{"view": "\xff"}',
-    "a byte order mark": b"\xef\xbb\xbf{}",
-    "two values": b"{}{}",
-    "a comma at the end": b'{"view": "resident",}',
-    "a line in a text": b'{"view": "\n"}',
-    "a zero before a number": b'{"version": 01}',
-    "a remark": b"{} // all",
+    "nothing": "",
+    "a list": "[]",
+    "a number with a point": TEXT.replace('"version": 1', '"version": 1.0'),
+    "a number with an exponent": TEXT.replace('"version": 1', '"version": 1e0'),
+    "no number": TEXT.replace('"version": 1', '"version": 1, "more": NaN'),
+    "a name twice": TEXT.replace('"version": 1', '"version": 1, "version": 1'),
+    "a name without a value": TEXT.replace('"version": 1', '"version": 1, "more" 1'),
+    "a name that is a number": TEXT.replace('"version": 1', '"version": 1, 2: 2'),
+    "an unknown word": TEXT.replace('"version": 1', '"version": 1, "more": none'),
+    "deep": "[" * 10_000,
+    "a byte order mark": "\ufeff" + TEXT,
+    "two values": TEXT + TEXT,
+    "a comma at the end": TEXT[:-1] + ",}",
+    "no end": TEXT[:-1],
+    "a line in a text": TEXT.replace("Hidden.", "Hid\nden."),
+    "a zero before a number": TEXT.replace('"version": 1', '"version": 01'),
+    "a remark": TEXT + " // all",
+    "no texts": json.dumps({name: FILE[name] for name in FILE if name != "texts"} | {"rules": []}),
 }
 DECIDED = [
     ("Goal", "/a/b"), ("Goal", "/a/0/x/3/y/bcd/0"), ("Goal", "/c/one"), ("Goal", "/c/0/two"),
@@ -110,9 +138,20 @@ def view_cases(cases: "Cases") -> None:
     for name, changes in REFUSED.items():
         data = json.dumps(FILE | changes).encode()
         cases.refuse("NotCanonical", name, "view rules", [data])
-    for name, data in BROKEN.items():
-        cases.refuse("NotCanonical", name, "view rules", [data])
-    cases.refuse("TooLarge", "too many bytes", "view rules", [bytes(RULES_BYTES_MAX + 1)])
+    for name, text in BROKEN.items():
+        cases.refuse("NotCanonical", name, "view rules", [text.encode()])
+    no_utf8 = TEXT.encode().replace(b"Hidden.", b"Hidden\xff")
+    cases.refuse("NotCanonical", "no UTF-8", "view rules", [no_utf8])
+    deep = TEXT.replace('"version": 1', f'"version": 1, "more": {"[" * 99}0{"]" * 99}')
+    cases.accept("more, as deep as may be", "view rules", [deep.encode()])
+    spaces = RULES_BYTES_MAX - len(TEXT)
+    cases.accept("as many bytes as allowed", "padded rules", TEXT.encode(), spaces)
+    cases.refuse("TooLarge", "a byte too many", "padded rules", TEXT.encode(), spaces + 1)
+    odd = [json.dumps(FILE | ODD).encode()]
+    for kind in ("Goal", "Flag"):
+        cases.accept(f"odd rules that hide {kind}", "hiding", odd, kind.encode())
+    for path in ("/", "/:word", "~x", "~year"):
+        cases.accept(f"odd {path!r}", "decision", odd, b"Goal", path.encode())
     for kind, path in DECIDED:
         name = f"{kind} {path!r}"
         cases.accept(name, "decision", everything, kind.encode(), path.encode())

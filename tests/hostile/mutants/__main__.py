@@ -70,7 +70,7 @@ def _chosen(options: argparse.Namespace) -> dict[Identity, Mutant]:
         lines = Path(options.again).read_text(encoding="utf-8").splitlines()
         kept = {line for line in lines if line.startswith('{"file"')}
         found = {each: mutant for each, mutant in found.items() if survivors.show(each) in kept}
-    return found
+    return found if options.sample is None else survivors.sample(found, options.sample)
 
 
 def main() -> int:
@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("python", "javascript"))
     parser.add_argument("--file", nargs="*", help="paths of verifiers, instead of all")
     parser.add_argument("--again", metavar="OUTPUT", help="only what an earlier run printed")
+    parser.add_argument("--sample", type=int, help="that many of them, always the same")
     parser.add_argument("--list", action="store_true", help="print the mutants, judge none")
     options = parser.parse_args()
     chosen, existing = _chosen(options), mutants()

@@ -17,17 +17,27 @@ PYTHON = (
     "ledger/light/saved.py",
     "ledger/light/trust.py",
     "ledger/light/verify.py",
+    "ledger/light/view_rules.py",
     "ledger/light/witnesses.py",
+    "ledger/types/block.py",
     "ledger/types/certificate.py",
+    "ledger/types/entries.py",
+    "ledger/types/genesis.py",
     "ledger/types/membership.py",
+    "ledger/merkle/log_tree.py",
     "ledger/merkle/proof.py",
+    "ledger/crypto/keys.py",
+    "ledger/crypto/sealing.py",
+    "ledger/codec.py",
     "ledger/commitment.py",
+    "ledger/primitives.py",
 )
 JAVASCRIPT = tuple(
     f"nodes/resident/web/light/{name}.js"
     for name in (
-        *("bundles", "certificate", "checkpoint", "codec", "disclosure", "entries", "genesis"),
-        *("keys", "membership", "merkle", "records", "saved", "trust", "verify", "witnesses"),
+        *("bundles", "bytes", "certificate", "checkpoint", "codec", "disclosure", "entries"),
+        *("genesis", "json", "keys", "membership", "merkle", "records", "saved", "sealing"),
+        *("trust", "verify", "view_rules", "witnesses"),
     )
 )
 

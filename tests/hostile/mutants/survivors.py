@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Set
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.mutants.edits import JAVASCRIPT, PYTHON, Identity
+from tests.hostile.mutants.edits import JAVASCRIPT, PYTHON, Identity, Mutant
 from tests.project.tree import ROOT
 
 FILE = Path(__file__).parents[1] / "survivors.json"
@@ -46,6 +47,12 @@ def wrong(
         yield f"explained, but no longer there: {show(identity)}"
     for identity in sorted((reasons.keys() & judged) - survived):
         yield f"explained, but noticed: {show(identity)}"
+
+
+def sample(of: Mapping[Identity, Mutant], count: int) -> dict[Identity, Mutant]:
+    """Some of them: always the same, and from all files."""
+    chosen = sorted(of, key=lambda identity: sha256(show(identity).encode()).digest())[:count]
+    return {identity: of[identity] for identity in chosen}
 
 
 def show(identity: Identity) -> str:

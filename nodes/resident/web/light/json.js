@@ -37,9 +37,8 @@ export function parseJson(text) {
   }
 
   function name() {
-    const found = take(TEXT);
-    if (found === undefined) throw new SyntaxError("a text is wanted");
-    return /** @type {string} */ (JSON.parse(found));
+    // Of nothing, which is no JSON, a SyntaxError comes.
+    return /** @type {string} */ (JSON.parse(take(TEXT) ?? ""));
   }
 
   /** `one` until `end`, with commas between. @param {string} end @param {() => void} one */

@@ -189,7 +189,8 @@ function decoded(data) {
   const shapes = mapped(file.get("shapes"), (parts) => array(parts).map(text));
   const forms = mapped(file.get("forms"), (form) => whole(compiled(form)));
   const terms = mapped(file.get("terms"), (codes) => whole(compiled(codes)));
-  const never = array(file.get("never") ?? []).map((part) => new RegExp(compiled(part), "u"));
+  const parts = file.has("never") ? array(file.get("never")) : [];
+  const never = parts.map((part) => new RegExp(compiled(part), "u"));
   const texts = mapped(required(file, "texts"), (languages) => mapped(languages, text));
   const rules = array(file.get("rules")).map((item) => ruleOf(object(item), shapes));
   const last = object(file.get("otherwise"));
