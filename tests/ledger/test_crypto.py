@@ -4,7 +4,10 @@ import itertools
 
 import ecdsa
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -296,3 +299,34 @@ def test_B1_a_term_of_the_table_has_one_form() -> None:
             Metadata.decode(codec.encode(changed))
     rare = Metadata("Basic", "http://example.org/codes", "a", "", "Basic/1", None)
     assert Metadata.decode(rare.encode()) == rare
+
+
+def test_B4_half_of_the_order_is_a_low_s() -> None:
+    half = ORDER // 2
+    assert encode_signature(1, half)[33:] == half.to_bytes(32, "big")
+    assert encode_signature(1, half + 1)[33:] == half.to_bytes(32, "big")
+
+
+def test_the_largest_metadata_are_sealed() -> None:
+    most = bytes(sealing.METADATA_BYTES_MAX)
+    sealed = sealing.seal(GROUP_KEY, NONCE, PATIENT, ROOT, most)
+    key = sealing.row_key(GROUP_KEY, sealed)
+    assert sealing.unseal(key, PATIENT, ROOT, sealed) == most
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_wrapped_key_of_another_size_is_refused(size: int) -> None:
+    """Whoever wraps it decides what is inside: only the length of the whole tells."""
+    ephemeral, recipient = (
+        FixedSigner("ephemeral").private_key,
+        FixedSigner("recipient").private_key,
+    )
+    point, own = (
+        key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        for key in (ephemeral, recipient)
+    )
+    shared = ephemeral.exchange(ec.ECDH(), recipient.public_key())
+    key = HKDF(hashes.SHA256(), 32, point + own, sealing._WRAP_INFO).derive(shared)
+    wrapped = point + AESGCM(key).encrypt(bytes(12), bytes(size), b"context")
+    with pytest.raises(SealBroken):
+        sealing.unwrap_group_key(recipient, wrapped, b"context")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import NotCanonical, ProofInvalid
+from ledger.limits import LOG_PIECE_ENTRIES
 from ledger.merkle.log_tree import (
     EMPTY_ROOT,
     Frontier,
@@ -290,3 +291,16 @@ def test_LIGHT_1_no_other_place_or_count_passes_for_an_entry(
     if claimed != index:
         with pytest.raises(ProofInvalid):
             verify_inclusion(entries[index], claimed, count, path, root)
+
+
+@pytest.mark.parametrize("count", [0, 1, LOG_PIECE_ENTRIES - 1, LOG_PIECE_ENTRIES, 1_500])
+def test_a_log_tells_the_root_of_each_piece_that_becomes_complete(count: int) -> None:
+    leaves = [number.to_bytes(32, "big") for number in range(count)]
+    half = count // 2
+    before, first = Frontier.EMPTY.grow(leaves[:half])
+    after, second = before.grow(leaves[half:])
+    whole = range(0, count - LOG_PIECE_ENTRIES + 1, LOG_PIECE_ENTRIES)
+    pieces = [root_of(leaves[at : at + LOG_PIECE_ENTRIES]) for at in whole]
+    assert [*first, *second] == pieces
+    rest = leaves[len(pieces) * LOG_PIECE_ENTRIES :]
+    assert after == Frontier.EMPTY.append(leaves) == Frontier.of_pieces(pieces, rest)

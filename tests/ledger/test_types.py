@@ -28,6 +28,7 @@ from ledger.types.entries import (
     Permission,
     ReleaseDisclosed,
     decode_patient_entry,
+    log_root_of,
 )
 from ledger.types.evidence import Evidence
 from ledger.types.genesis import Genesis
@@ -403,3 +404,18 @@ def test_a_validator_is_found_by_its_member() -> None:
     members = fixed.membership(range(4))
     places = [members.index_of(fixed.hospital(number)) for number in range(5)]
     assert places == [0, 1, 2, 3, None]
+
+
+@pytest.mark.parametrize("count", [0, 127, 128, 2**16, 2**32, 2**64 - 1])
+def test_a_logs_value_is_told_from_others(count: int) -> None:
+    log = LogRoot(count, fixed.named_hash("root"))
+    value = log.encode()
+    assert log_root_of(value) == log
+    for other in (b"", value[:-1], value + b"\x00", b"\x93" + value[1:], b"\xc0" * len(value)):
+        assert log_root_of(other) is None
+
+
+def test_a_receipt_says_whether_its_action_took_effect() -> None:
+    refused = fixed.receipt()
+    assert not refused.ok
+    assert replace(refused, code="ok").ok

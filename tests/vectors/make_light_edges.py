@@ -17,7 +17,7 @@ from ledger.merkle import log_tree
 from ledger.merkle.proof import StateProof
 from ledger.primitives import U64_MAX, ZERO_HASH, Hash32, MemberId
 from ledger.types.entries import access_log, encode_view_hashes, view_key
-from ledger.types.genesis import Genesis, UserKey
+from ledger.types.genesis import ROLES, Genesis, UserKey
 from ledger.types.membership import Validator, checked_membership
 from tests.light import kit
 from tests.vectors import fixed
@@ -179,6 +179,7 @@ def user_cases(cases: "Cases", user: UserKey) -> None:
         "a guardian": replace(doctor, roles=("guardian",), patient=patient),
         "two roles": replace(doctor, roles=("registrar", "treating")),
         "no role": replace(doctor, roles=()),
+        "every role": replace(doctor, roles=ROLES),
     }.items():
         cases.accept(f"user with {name}", "user key", codec.encode(each.to_value()))
     for name, each in {

@@ -21,15 +21,22 @@ from tests.hostile.mutants.edits import (
     mutants,
     unchanged,
 )
-from tests.hostile.mutants.judges import MutantServer, python_survives, recorded_cases
+from tests.hostile.mutants.judges import (
+    UNIT_TESTS,
+    MutantServer,
+    python_survives,
+    recorded_cases,
+)
 
 Report = Callable[[Mutant, bool], None]
 
 
 def _python(chosen: Collection[Mutant], report: Report) -> None:
     cases = recorded_cases()
-    if not python_survives(unchanged(PYTHON[-1]), cases):
-        raise AssertionError("the unchanged client does not agree with its vectors and tests")
+    judged = {UNIT_TESTS.get(mutant.path): mutant.path for mutant in chosen}
+    for path in judged.values():
+        if not python_survives(unchanged(path), cases):
+            raise AssertionError(f"{path}, unchanged, is refused by its vectors or tests")
     for mutant in chosen:
         report(mutant, python_survives(mutant, cases))
 
