@@ -1,48 +1,15 @@
 """The resident's page in Chromium: every screen, what it refuses, and what it never shows."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from ledger import codec
 from nodes.client.http import RequestRefused
-from tests.browser.conftest import WebChecks
-from tests.browser.page_world import Device, World, open_world
+from tests.browser.page_world import Device, Run, World, enrolled
 from tests.browser.records import CANARY, HOSTILE
 from tests.contracts.support import patient
-
-Run = Callable[[Callable[[World], Awaitable[None]]], None]
-
-
-@pytest.fixture(scope="module")
-def world(web_checks: WebChecks, web_tools: Path) -> Iterator[World]:
-    stack = AsyncExitStack()
-    axe = web_tools / "axe-core/axe.min.js"
-    made = web_checks.run(open_world(stack, web_checks.browser, axe))
-    yield made
-    web_checks.run(stack.aclose())
-
-
-@pytest.fixture(scope="module")
-def phone(web_checks: WebChecks, world: World) -> Device:
-    """An enrolled phone for all tests that leave it as it was."""
-    return web_checks.run(enrolled(world, 21))
-
-
-@pytest.fixture
-def run(web_checks: WebChecks, world: World) -> Run:
-    return lambda journey: web_checks.run(journey(world))
-
-
-async def enrolled(world: World, number: int, **device: str) -> Device:
-    """A phone of a patient of that number, with records."""
-    await world.registered(patient(number))
-    phone = await world.device(**device)
-    await phone.enrol(patient(number))
-    return phone
 
 
 def test_enrolment_binds_the_key_whose_digits_agree(run: Run) -> None:

@@ -18,8 +18,8 @@ export function working() {
   return h("p", { class: "working", role: "status" }, t("app.checking"));
 }
 
-/** @param {string} text @param {() => void} again */
-export function failurePanel(text, again) {
+/** @param {string} text @param {() => void} again @param {...Child} more what else the person may do */
+export function failurePanel(text, again, ...more) {
   return h(
     "section",
     { class: "failure", role: "alert" },
@@ -27,6 +27,7 @@ export function failurePanel(text, again) {
     h("p", {}, text),
     h("p", {}, t("failure.nothing-shown")),
     h("button", { type: "button", onclick: () => again() }, t("action.again")),
+    ...more,
   );
 }
 
