@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -145,7 +145,10 @@ class GatewayApi:
             ) from None
         if route in _JSON_ROUTES:
             return web.Response(body=answer, content_type="application/json")
-        return msgpack_answer(answer)
+        found = msgpack_answer(answer)
+        # Whoever compares two hospitals in another one's page may read what anybody may ask for.
+        found.headers["Access-Control-Allow-Origin"] = "*"
+        return found
 
     async def start_index(self, request: web.Request) -> web.Response:
         """``POST /v1/index/jobs``."""
@@ -253,8 +256,8 @@ class GatewayApi:
         return await identify(self.authenticator, request, self.member, *roles)
 
 
-def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
-    """The application over the handlers."""
+def create_app(api: GatewayApi, trace: TraceSink, origins: Sequence[str] = ()) -> web.Application:
+    """The application over the handlers; its page may ask the gateways at ``origins``, too."""
     app = web.Application(
         client_max_size=REQUEST_BYTES_MAX, middlewares=[answer_errors(trace, _NOT_PROVED)]
     )
@@ -273,7 +276,7 @@ def create_app(api: GatewayApi, trace: TraceSink) -> web.Application:
             web.get("/v1/view-rules/{hash}", api.view_rules, allow_head=False),
             web.post("/v1/releases", api.release),
             *api.residents.routes(),
-            *page_routes(),
+            *page_routes(origins),
         ]
     )
     return app

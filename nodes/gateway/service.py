@@ -24,6 +24,7 @@ from nodes.gateway.enrolments import Enrolments
 from nodes.gateway.index_run import IndexRun
 from nodes.gateway.indexer import IndexKeys
 from nodes.gateway.outbox import Outbox
+from nodes.gateway.page import hospital_origins
 from nodes.gateway.patients import IdentifierRules
 from nodes.gateway.records_db import RecordsDb
 from nodes.gateway.resident_api import ResidentApi
@@ -123,9 +124,8 @@ async def serve_gateway(
             lambda certificate: _gateway_member(certificate, genesis),
             _resident_api(config, authenticator, desk),
         )
-        site = await start_site(
-            create_app(api, trace), config.listen.host, config.listen.port, _tls(config, genesis)
-        )
+        app = create_app(api, trace, hospital_origins(genesis))
+        site = await start_site(app, config.listen.host, config.listen.port, _tls(config, genesis))
         stack.push_async_callback(site.close)
         trace.emit("gateway_started", port=site.port)
         yield jobs.failed

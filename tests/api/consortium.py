@@ -30,6 +30,7 @@ from nodes.gateway.disclosure import (
     ReleasedPage,
 )
 from nodes.gateway.enrolments import Enrolments
+from nodes.gateway.page import hospital_origins
 from nodes.gateway.resident_api import ResidentApi
 from nodes.gateway.server import GatewayApi, IndexJobs, Report, create_app
 from nodes.gateway.shares import ShareDesk
@@ -216,7 +217,7 @@ async def _gateway(made: Consortium, member: str, node_url: str) -> None:
             ShareDesk(MemberId(member), desk, made.node.now_ms),
         ),
     )
-    url = await _serve(made.stack, create_app(api, LogSink("error")))
+    url = await _serve(made.stack, create_app(api, LogSink("error"), hospital_origins(GENESIS)))
     made.gateways[member] = Gateway(member, url, desk, source, api)
 
 

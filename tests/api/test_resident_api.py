@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 import pytest
@@ -17,6 +17,7 @@ from ledger.light.records import ListedRow, verify_record
 from ledger.light.verify import verify_log_entries_bundle, verify_state_bundle
 from ledger.primitives import Hash32, Nonce
 from ledger.types.entries import decode_patient_entry, patient_log, row_status
+from ledger.types.genesis import Endpoints
 from ledger.types.residents import (
     Share,
     share_content_key,
@@ -28,10 +29,11 @@ from nodes.client.enrolment import EnrolmentCode, post_key
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import HttpClient, RequestRefused
 from nodes.gateway.enrolments import LIFE_MS
+from nodes.gateway.page import hospital_origins
 from nodes.gateway.shares import LOCATION_LIFE_MS
 from tests.api.consortium import Consortium, consortium
 from tests.api.test_gateway import doctor, resident
-from tests.contracts.support import NOW, YEAR_MS, FixedSigner, patient
+from tests.contracts.support import GENESIS, NOW, YEAR_MS, FixedSigner, patient
 
 PATIENT = patient(1)
 TOKEN = b"t" * 32
@@ -272,3 +274,78 @@ async def test_ACC_2_a_restricted_doctor_reads_nothing_and_an_emergency_is_marke
     await two.execute("resident-1", "consent", "withdraw", "hospital-b", None)
     await client.read(PATIENT, 0, before)
     assert await bases(two) == [("break-glass", emergency, (0,)), ("permission", before, (0,))]
+
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self' https://hospital-b.example; manifest-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types worker"
+)
+GUARDS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+CROSS = "Access-Control-Allow-Origin"
+
+
+async def test_the_page_is_served_under_its_policy_and_again_in_few_bytes(two: Consortium) -> None:
+    url = two.gateways["hospital-a"].url
+    async with aiohttp.ClientSession() as http:
+        listed = await (await http.get(f"{url}/files.json")).json()
+        assert {"index.html", "share.html", "worker.js", "page/main.js", "lang/zh.json"} < {*listed}
+        for name in ("", "files.json", *listed):
+            async with http.get(f"{url}/{name}") as answer:
+                assert answer.status == 200
+                tag = answer.headers["ETag"]
+                found = {header: answer.headers.get(header) for header in GUARDS}
+                assert found == GUARDS, name
+                assert CROSS not in answer.headers
+            async with http.get(f"{url}/{name}", headers={"If-None-Match": tag}) as answer:
+                assert (answer.status, await answer.read()) == (304, b"")
+                assert {header: answer.headers.get(header) for header in GUARDS} == GUARDS
+
+
+async def test_pages_of_other_hospitals_may_ask_for_what_anybody_may_ask(two: Consortium) -> None:
+    url = two.gateways["hospital-a"].url
+    async with aiohttp.ClientSession(headers={"Origin": "https://hospital-b.example"}) as http:
+        for path in ("genesis", "headers/latest", "memberships?from=0", "state/00"):
+            async with http.get(f"{url}/v1/chain/{path}") as answer:
+                assert (answer.status, answer.headers.get(CROSS)) == (200, "*"), path
+        for path in (
+            "/v1/chain/status",
+            f"/v1/patients/{PATIENT.hex()}/records",
+            "/v1/view-rules/00",
+        ):
+            async with http.get(url + path) as answer:
+                assert CROSS not in answer.headers, path
+
+
+def test_only_addresses_of_hospitals_come_into_the_policy() -> None:
+    hospital, other, vendor = GENESIS.members[1], GENESIS.members[2], GENESIS.members[-1]
+
+    def named(*addresses: str) -> tuple[str, ...]:
+        members = tuple(
+            replace(member, endpoints=Endpoints("", "", address))
+            for member, address in zip((hospital, other, vendor), addresses, strict=True)
+        )
+        return hospital_origins(replace(GENESIS, members=members))
+
+    assert named("https://a.example:8443/x", "http://10.0.0.1", "https://v.example") == (
+        "https://a.example:8443",
+        "http://10.0.0.1",
+    )
+    for hostile in (
+        "a.example:1",
+        "*",
+        "https://",
+        "data:x",
+        "https://a; script-src *",
+        "https://*",
+    ):
+        assert named(hostile, "", "") == ()

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browser.page_world import Device, Run, World, enrolled, open_world
 from tests.hostile.mutants.judges import MutantServer, recorded_cases
 from tests.hostile.server import add_lies
 from tests.hostile.visits import Visit
@@ -172,3 +174,25 @@ def light_page(web_checks: WebChecks) -> Page:
         return page
 
     return web_checks.run(ready())
+
+
+@pytest.fixture(scope="session")
+def world(web_checks: WebChecks, web_tools: Path) -> Iterator[World]:
+    """Two gateways over one chain that executes and certifies, for all tests of the page."""
+    stack = AsyncExitStack()
+    axe = web_tools / "axe-core/axe.min.js"
+    made = web_checks.run(open_world(stack, web_checks.browser, axe))
+    yield made
+    web_checks.run(stack.aclose())
+
+
+@pytest.fixture(scope="session")
+def phone(web_checks: WebChecks, world: World) -> Device:
+    """An enrolled phone for all tests that leave it as it was."""
+    return web_checks.run(enrolled(world, 21))
+
+
+@pytest.fixture
+def run(web_checks: WebChecks, world: World) -> Run:
+    """Runs a journey in the browser's loop."""
+    return lambda journey: web_checks.run(journey(world))

@@ -1,6 +1,7 @@
 """The resident's page in Chromium over two gateways and a chain that executes and certifies."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from nodes.client.enrolment import EnrolmentCode
 from nodes.client.hospital import HospitalClient
 from tests.api.consortium import Consortium, consortium
 from tests.browser.records import RESOURCES, fhir_record, study_record
-from tests.contracts.support import GENESIS, USERS, YEAR_MS
+from tests.contracts.support import GENESIS, USERS, YEAR_MS, patient
 from tests.project.tree import ROOT
 
 PHONE = {"width": 390, "height": 844}
@@ -166,3 +167,14 @@ expect.set_options(timeout=20_000)  # on a busy machine
 async def open_world(stack: AsyncExitStack, browser: Browser, axe: Path) -> World:
     made = await stack.enter_async_context(consortium("hospital-a", "hospital-b"))
     return World(made, browser, await asyncio.to_thread(axe.read_text), stack)
+
+
+Run = Callable[[Callable[[World], Awaitable[None]]], None]
+
+
+async def enrolled(world: World, number: int, **device: str) -> Device:
+    """A phone of a patient of that number, with records."""
+    await world.registered(patient(number))
+    phone = await world.device(**device)
+    await phone.enrol(patient(number))
+    return phone

@@ -63,6 +63,7 @@ RESOURCES: tuple[dict[str, Any], ...] = (
         "subject": SUBJECT,
         "effectiveDateTime": "2024-03-07",
         "conclusion": f"{HOSTILE} {{name}} 结论：未见异常。",
+        "contained": [{"resourceType": "Medication", "code": {"text": CANARY}}],
         "text": {
             "status": "generated",
             "div": f"<div><p>First line</p><p>a &lt; b</p>{HOSTILE}</div>",

@@ -1,7 +1,6 @@
 """LIGHT-1, LIGHT-2, LIGHT-3: the light client in JavaScript says what the one in Python says."""
 
 import random
-from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from ledger.merkle import proof
 from ledger.primitives import Signature
 from ledger.types import block, certificate, entries, genesis, membership
 from ledger.types.terms import TERMS
-from tests.browser.conftest import OTHER_TEXT, WEB, WebChecks
+from tests.browser.conftest import OTHER_TEXT, WebChecks
 from tests.hostile.mutants.judges import LARGE
 from tests.light.calls import CALLS, verdict
 from tests.vectors import make_light
@@ -172,25 +171,7 @@ def test_LIGHT_1_both_clients_judge_changed_bytes_alike(
     assert any("result" in each for each in here)
 
 
-# What is shipped
-
-
-def test_the_vendored_library_is_the_published_one() -> None:
-    folder = WEB / "vendor/noble-hashes"
-    lines = (folder.parent / "README.md").read_text(encoding="utf-8").splitlines()
-    listed = dict(line.split()[::-1] for line in lines if line.startswith("    "))
-    found = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-    assert found == listed
-
-
-def test_shipped_scripts_load_nothing_from_elsewhere() -> None:
-    for path in (WEB / "light").glob("*.js"):
-        text = path.read_text(encoding="utf-8")
-        assert "import(" not in text.replace("{import(", "")
-        for line in text.splitlines():
-            if " from " in line and line.rstrip().endswith('";'):
-                target = line.rpartition(' from "')[2].rstrip('";')
-                assert (path.parent / target).resolve().is_relative_to(WEB), line
+# Constants
 
 
 def test_the_limits_are_those_of_python(web_checks: WebChecks, light_page: Page) -> None:

@@ -1,48 +1,16 @@
 """The resident's page in Chromium: every screen, what it refuses, and what it never shows."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from ledger import codec
 from nodes.client.http import RequestRefused
-from tests.browser.conftest import WebChecks
-from tests.browser.page_world import Device, World, open_world
+from nodes.view_rules.files import newest_rules
+from tests.browser.page_world import Device, Run, World, enrolled
 from tests.browser.records import CANARY, HOSTILE
 from tests.contracts.support import patient
-
-Run = Callable[[Callable[[World], Awaitable[None]]], None]
-
-
-@pytest.fixture(scope="module")
-def world(web_checks: WebChecks, web_tools: Path) -> Iterator[World]:
-    stack = AsyncExitStack()
-    axe = web_tools / "axe-core/axe.min.js"
-    made = web_checks.run(open_world(stack, web_checks.browser, axe))
-    yield made
-    web_checks.run(stack.aclose())
-
-
-@pytest.fixture(scope="module")
-def phone(web_checks: WebChecks, world: World) -> Device:
-    """An enrolled phone for all tests that leave it as it was."""
-    return web_checks.run(enrolled(world, 21))
-
-
-@pytest.fixture
-def run(web_checks: WebChecks, world: World) -> Run:
-    return lambda journey: web_checks.run(journey(world))
-
-
-async def enrolled(world: World, number: int, **device: str) -> Device:
-    """A phone of a patient of that number, with records."""
-    await world.registered(patient(number))
-    phone = await world.device(**device)
-    await phone.enrol(patient(number))
-    return phone
 
 
 def test_enrolment_binds_the_key_whose_digits_agree(run: Run) -> None:
@@ -96,7 +64,11 @@ def test_LIGHT_2_the_list_is_complete_and_records_are_read(run: Run, phone: Devi
         await page.go_back()
         await page.get_by_role("link", name="No. 2 ·").click()
         await phone.heading("Prescription")
-        await expect(page.locator(".hidden")).to_contain_text('hidden by the rule "resident"')
+        hidden = page.locator(".hidden")
+        await expect(hidden).to_contain_text('hidden by the view "resident", version 1')
+        rules = newest_rules("resident")
+        await expect(hidden.locator("dt")).to_have_text(["medication-details"])
+        await expect(hidden.locator("dd")).to_have_text([rules.texts["medication-details"]["en"]])
         assert CANARY not in await page.content()
         await phone.picture("12-record-hidden")
         await page.go_back()
@@ -127,6 +99,10 @@ def test_what_a_record_says_is_text_and_never_markup(run: Run, phone: Device) ->
         await expect(main).to_contain_text(f"{HOSTILE} {{name}} 结论")
         # A record commits to no narrative, so none is shown.
         await expect(main).not_to_contain_text("First line")
+        await expect(main).not_to_contain_text(CANARY)
+        # Which of two rules hid the contained medicine is not told: its path is hidden too.
+        rules = ["quoted-medication", "reference-text"]
+        await expect(main.locator(".hidden dt")).to_have_text(rules)
         assert await phone.page.evaluate("globalThis.hacked") is None
         assert await main.locator("img, script").count() == 0
         await phone.picture("14-hostile")
@@ -369,6 +345,12 @@ def test_both_languages_and_the_keyboard(run: Run, phone: Device) -> None:
         await expect(page.locator("article")).to_have_count(1)
         assert await page.evaluate("document.activeElement.id") == "main"
         await phone.picture("62-record-zh")
+        # What hid a part is told in the language of the page, from the rule file.
+        await page.go_back()
+        await page.locator("a[href='#record/1']").click()
+        told = newest_rules("resident").texts["medication-details"]["zh"]
+        await expect(page.locator(".hidden dd")).to_have_text([told])
+        await phone.picture("63-record-hidden-zh")
         await phone.clean()
         await page.get_by_role("button", name="English").click()
 

@@ -82,7 +82,7 @@ def _member(name: str, kind: str, number: int, licence_ms: int = 0) -> Member:
         b"certificate of " + name.encode(),
         FixedSigner(1_000 + number).public_key.encoded if hospital else b"",
         FixedSigner(2_000 + number).public_key.encoded if hospital else b"",
-        Endpoints("", "", ""),
+        Endpoints("", "", f"https://{name}.example" if name == "hospital-b" else ""),
         TimestampMs(licence_ms),
     )
 

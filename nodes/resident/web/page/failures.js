@@ -3,7 +3,7 @@
  * @module
  */
 
-import { PeerFault } from "../light/index.js";
+import { PeerFault, WitnessRefused } from "../light/index.js";
 import { named, t } from "./i18n.js";
 
 /** Something that a person can be told about. */
@@ -33,9 +33,11 @@ export class Refused extends Failure {
  * @param {unknown} error
  */
 export function explain(error) {
-  if (error instanceof PeerFault) {
-    return named("failure", error.name) ?? t("failure.unproved", { name: error.name });
+  if (error instanceof WitnessRefused) {
+    const { hospital, error: name } = error.fields;
+    return t("failure.witness", { hospital: String(hospital), why: unproved(String(name)) });
   }
+  if (error instanceof PeerFault) return unproved(error.name);
   if (error instanceof Failure) {
     const text = named("failure", error.code, error.parameters);
     if (text !== null) return text;
@@ -43,6 +45,11 @@ export function explain(error) {
   }
   console.error(error);
   return t("failure.unforeseen");
+}
+
+/** @param {string} name class of the error */
+function unproved(name) {
+  return named("failure", name) ?? t("failure.unproved", { name });
 }
 
 /** Whether the page may work from what it kept. @param {unknown} error */

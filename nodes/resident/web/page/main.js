@@ -10,6 +10,7 @@ import { preferredLanguage, setLanguage, t } from "./i18n.js";
 import { failurePanel, languageButton, working } from "./parts.js";
 import { Session } from "./session.js";
 import { Store } from "./store.js";
+import { checkView } from "./views/check.js";
 import { consentView } from "./views/consent.js";
 import { deviceView } from "./views/device.js";
 import { enrolView } from "./views/enrol.js";
@@ -39,6 +40,7 @@ const SCREENS = {
   shares: sharesView,
   "new-share": newShareView,
   device: deviceView,
+  check: checkView,
 };
 const TABS = /** @type {const} */ (["records", "readers", "consent", "shares", "device"]);
 const CHOSEN = "yilian-identity";
@@ -95,7 +97,8 @@ async function render() {
       content = await SCREENS[screen]({ store, identity, session, go }, ...places);
     }
   } catch (error) {
-    content = failurePanel(explain(error), () => void render());
+    const check = !enrolling && h("p", {}, h("a", { href: "#check" }, t("check.title")));
+    content = failurePanel(explain(error), () => void render(), check);
   }
   if (mine !== turn) return;
   show(main, content);
@@ -132,7 +135,7 @@ function skip(event) {
 /** @param {string} screen */
 function navigation(screen) {
   /** @type {Readonly<Record<string, string>>} */
-  const parents = { record: "records", "new-share": "shares" };
+  const parents = { record: "records", "new-share": "shares", check: "device" };
   const current = parents[screen] ?? screen;
   /** @type {Readonly<Record<string, string>>} */
   const labels = {

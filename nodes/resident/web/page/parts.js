@@ -13,13 +13,14 @@ import { objectOf, textOf, treeOf } from "./render/tree.js";
 
 /** @typedef {import("./dom.js").Child} Child */
 /** @typedef {import("../light/records.js").VerifiedRecord} VerifiedRecord */
+/** @typedef {import("../light/view_rules.js").ViewRules} ViewRules */
 
 export function working() {
   return h("p", { class: "working", role: "status" }, t("app.checking"));
 }
 
-/** @param {string} text @param {() => void} again */
-export function failurePanel(text, again) {
+/** @param {string} text @param {() => void} again @param {...Child} more what else the person may do */
+export function failurePanel(text, again, ...more) {
   return h(
     "section",
     { class: "failure", role: "alert" },
@@ -27,6 +28,7 @@ export function failurePanel(text, again) {
     h("p", {}, text),
     h("p", {}, t("failure.nothing-shown")),
     h("button", { type: "button", onclick: () => again() }, t("action.again")),
+    ...more,
   );
 }
 
@@ -146,10 +148,11 @@ export function kindName(kind) {
 /**
  * A verified record: its content, then what is hidden of it and by which rule.
  * @param {VerifiedRecord} record
+ * @param {ViewRules} rules those by which the record was verified
  * @param {readonly Uint8Array[]} attachments
  */
-export function recordBody(record, attachments) {
-  const { tree, instances, kind } = describe(record);
+export function recordBody(record, rules, attachments) {
+  const { tree, instances } = describe(record);
   const body = instances !== null ? renderStudy(instances, attachments)
     : renderResource(objectOf(tree) ?? {});
   const note = instances === null && attachments.length > 0;
@@ -158,24 +161,33 @@ export function recordBody(record, attachments) {
     {},
     body,
     note && h("p", { class: "hint" }, imageNote(attachments.length, 0)),
-    hiddenBox(record, kind),
+    hiddenBox(record, rules),
   );
 }
 
-/** @param {VerifiedRecord} record @param {string} kind */
-function hiddenBox({ hiddenCount, view, version }, kind) {
-  const rule = { rule: named("view", view) ?? view, name: view, version };
+/** @param {VerifiedRecord} record @param {ViewRules} rules */
+function hiddenBox({ hiddenCount, hidingRules }, rules) {
+  const { view, version } = rules;
+  const what = { rule: named("view", view) ?? view, name: view, version };
   if (hiddenCount === 0) {
-    return h("p", { class: "hidden none" }, t("hidden.none", rule));
+    return h("p", { class: "hidden none" }, t("hidden.none", what));
   }
-  const why = kind.startsWith("Medication") ? t("hidden.medication") : t("hidden.quotes");
+  // Which of several rules hid a field is told by the field's path, which is hidden too.
+  const one = hidingRules.length === 1;
   return h(
     "section",
     { class: "hidden" },
     h("h2", {}, t("hidden.title")),
     h("p", { class: "blocks", "aria-hidden": "true" }, "█████ ███ ██████"),
-    h("p", {}, t("hidden.some", { count: hiddenCount, ...rule })),
-    h("p", {}, why),
+    h("p", {}, t("hidden.some", { count: hiddenCount, ...what })),
+    h("p", {}, t(one ? "hidden.by-rule" : "hidden.by-rules")),
+    definitions(hidingRules.map((id) => [id, ruleText(rules, id)])),
     h("p", { class: "hint" }, t("hidden.proved")),
   );
+}
+
+/** What a rule hides, as its verified file says. @param {ViewRules} rules @param {string} id */
+function ruleText({ texts }, id) {
+  const languages = texts.get(id);
+  return languages?.get(currentLanguage()) ?? languages?.get("en") ?? "";
 }

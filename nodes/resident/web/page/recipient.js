@@ -63,7 +63,7 @@ function recordsPanel({ session, records }) {
 }
 
 /** @param {Session} session @param {SharedRecord} shared */
-function recordPanel(session, { listed, record, attachments, share, header, ageMs }) {
+function recordPanel(session, { listed, record, rules, attachments, share, header, ageMs }) {
   const { kind, title, tree } = describe(record);
   const hospital = session.nameOf(listed.row.member);
   const date = dateOf(objectOf(tree) ?? {});
@@ -74,7 +74,7 @@ function recordPanel(session, { listed, record, attachments, share, header, ageM
     title && h("p", { class: "lead" }, title),
     h("p", { class: "hint" }, [date, hospital].filter(Boolean).join(" · ")),
     statusNote(listed.status),
-    recordBody(record, attachments),
+    recordBody(record, rules, attachments),
     proofBox(t("record.proved", { count: record.fields.length, hospital }), header, ageMs, false, [
       [t("proof.root"), toHex(listed.row.root)],
       [t("device.chain"), toHex(session.chainId)],

@@ -40,6 +40,7 @@ const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
  * @typedef {object} ShownRecord
  * @property {ListedRow} listed
  * @property {import("../light/records.js").VerifiedRecord} record
+ * @property {light.ViewRules} rules by which it was verified: the chain holds their hash
  * @property {readonly Uint8Array[]} attachments not verified; nothing of them may be shown as they are
  * @property {boolean} kept
  */
@@ -189,7 +190,7 @@ function checkedRecord(made, listed, view, kept) {
   const rules = light.ViewRules.decode(made.rules);
   const record = light.verifyRecord(listed, light.Disclosure.decode(made.disclosure), rules);
   if (record.view !== view) throw new light.WrongView(record.view, rules.hash, view);
-  return { listed, record, attachments: made.attachments, kept };
+  return { listed, record, rules, attachments: made.attachments, kept };
 }
 
 /** @param {Identity} identity @param {string} target */

@@ -8,12 +8,12 @@ import { equal, toHex } from "../light/bytes.js";
 import * as light from "../light/index.js";
 import { Failure } from "./failures.js";
 import { getBytes } from "./http.js";
+import { testify } from "./witnesses.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("../light/certificate.js").Header} Header */
 
 const AGE_SLACK_MS = 30_000n;
-const CHANGES_PAGE = 256;
 
 export class Session {
   /**
@@ -51,29 +51,18 @@ export class Session {
     return this.trusted.chainId;
   }
 
-  /** Follows the memberships and verifies the newest header and its age. */
-  async refresh() {
-    const before = this.trusted;
-    const changes = await this.changes(before.height);
-    const newest = light.CertifiedHeader.decode(await getBytes("/v1/chain/headers/latest"));
-    const advanced = await light.advance(before, changes, newest);
-    light.checkAge(newest.header, this.now(), this.maxAgeMs);
-    await this.keep(advanced);
-    return this.trusted;
+  /** What a stranger trusts who has the genesis document alone. */
+  fromGenesis() {
+    return light.trustGenesis(this.genesisBytes, this.chainId);
   }
 
-  /** @param {bigint} after */
-  async changes(after) {
-    /** @type {light.MembershipChange[]} */
-    const found = [];
-    for (let from = after; ; ) {
-      const page = light.decodeChanges(await getBytes(`/v1/chain/memberships?from=${from}`));
-      found.push(...page);
-      const last = page.at(-1)?.certified.header.height;
-      // A server that repeats itself must not keep the page busy.
-      if (page.length < CHANGES_PAGE || last === undefined || last <= from) return found;
-      from = last;
-    }
+  /** Follows the memberships and verifies the newest header and its age, from what is trusted. */
+  async refresh(before = this.trusted) {
+    const { changes, certified } = await testify("", before.height);
+    const advanced = await light.advance(before, changes, certified);
+    light.checkAge(certified.header, this.now(), this.maxAgeMs);
+    await this.keep(advanced);
+    return this.trusted;
   }
 
   /** The value of a state key, or null where it is proved absent. @param {Uint8Array} key */
@@ -173,7 +162,7 @@ export class Session {
   /** Address of a hospital's gateway, as the chain holds it. @param {string} member */
   async gatewayOf(member) {
     const value = await this.state(light.memberKey(member));
-    if (value === null) throw new Failure("no-gateway");
+    if (value === null) throw new Failure("no-gateway", { hospital: member });
     return light.decodeMember(value).endpoints.gateway;
   }
 }

@@ -25,6 +25,7 @@ const FILE_BYTES_MAX = 128 * 1024 * 1024;
  * @typedef {object} SharedRecord
  * @property {import("../light/records.js").ListedRow} listed
  * @property {import("../light/records.js").VerifiedRecord} record
+ * @property {light.ViewRules} rules by which it was verified
  * @property {import("./metadata.js").Metadata | null} metadata
  * @property {readonly Uint8Array[]} attachments not verified
  * @property {Share} share
@@ -117,6 +118,7 @@ async function checkShared(session, trusted, link, data) {
   return {
     listed,
     record,
+    rules,
     metadata: rowKey === null ? null : await metadataOf(row, rowKey),
     attachments: codec.arrayUpTo(fields[5], 4_096, "attachments")
       .map((item) => codec.binary(item, "attachment", FILE_BYTES_MAX)),

@@ -31,6 +31,7 @@ export async function deviceView(app) {
       [t("device.chain"), code(toHex(session.chainId))],
       [t("device.trusted"), t("device.trusted-at", { height, time: dateTime(timeMs) })],
     ]),
+    h("p", {}, h("a", { class: "button", href: "#check" }, t("check.title"))),
     h("h2", {}, t("device.keys")),
     h("p", {}, t("device.keys-intro")),
     h("ul", { class: "cards" }, ...cards),

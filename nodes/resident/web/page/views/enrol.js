@@ -11,6 +11,7 @@ import { t } from "../i18n.js";
 import { checkDigits } from "../keys.js";
 import { actionButton, form } from "../parts.js";
 import { enrolmentCode } from "../residents.js";
+import { codeInput } from "../scan.js";
 
 /** @typedef {import("../store.js").Identity} Identity */
 
@@ -33,10 +34,10 @@ export async function enrolView(app) {
 
 /** @param {Enrolling} app */
 function codeForm(app) {
-  const text = h("textarea", { rows: "4", required: true, autocomplete: "off", spellcheck: "false" });
+  const { input, nodes } = codeInput(t("enrol.code"), t("enrol.code-hint"));
   const label = h("input", { required: true, maxlength: "40", autocomplete: "off" });
   const act = async () => {
-    const code = enrolmentCode(text.value);
+    const code = enrolmentCode(input.value);
     await app.sessionOf(code.chainId); // a gateway of another consortium is found out first
     await enrol(app.store, code, label.value.trim());
     app.go("enrol");
@@ -50,7 +51,7 @@ function codeForm(app) {
       h("li", {}, t("enrol.step-3"))),
     form(
       [
-        field(t("enrol.code"), text, t("enrol.code-hint")),
+        ...nodes,
         field(t("enrol.label"), label, t("enrol.label-hint")),
       ],
       t("enrol.make"),

@@ -36,7 +36,7 @@ export async function recordView({ session, store, identity }, place, view = "re
     title && h("p", { class: "lead" }, title),
     h("p", { class: "hint" }, [date, hospital].filter(Boolean).join(" · ")),
     statusNote(listed.status),
-    recordBody(shown.record, shown.attachments),
+    recordBody(shown.record, shown.rules, shown.attachments),
     whole && h("p", {}, h("a", { href: `#record/${place}/clinical` }, t("record.read-whole"))),
     proofBox(
       t("record.proved", { count: shown.record.fields.length, hospital }),
