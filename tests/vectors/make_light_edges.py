@@ -34,10 +34,12 @@ def codec_edges(cases: "Cases") -> None:
     """Bounds of the codec, and what is refused where bytes are made."""
     cases.accept("an empty map", "value", b"\x80", 1)
     cases.accept("as many bytes as allowed", "value", b"\x92\x00\x00", 3)
+    cases.accept("maps nested 16 deep", "value", b"\x81\xa0" * 16 + b"\xc0", 33)
     for name, data in {
         "the least number in one byte": b"\xe0",
         "0 as signed": b"\xd0\x00",
         "the longest fixed extension": b"\xd8\x01" + bytes(16),
+        "maps nested 17 deep": b"\x81\xa0" * 17 + b"\xc0",
         "nested 1024 deep": b"\x91" * 1_023 + b"\x90",
         "nested 1025 deep": b"\x91" * 1_024 + b"\x90",
     }.items():
