@@ -31,6 +31,7 @@ _ALARMS = frozenset(
     {
         "accept_failed",
         "block_refused",
+        "blocks_gone",
         "disk_low",
         "equivocation",
         "frame_failed",

@@ -120,10 +120,11 @@ class Device:
     async def heading(self, text: str) -> None:
         """Waits until the screen of that heading is there."""
         found = self.page.locator("h1", has_text=text)
-        failure = self.page.get_by_role("alert")
-        await expect(found.or_(failure).first).to_be_visible()
-        if await found.count() == 0:
-            raise AssertionError(f"{text}: {await failure.text_content()} {self.problems}")
+        try:
+            await expect(found).to_be_visible()
+        except AssertionError:
+            said = await self.page.get_by_role("alert").all_text_contents()
+            raise AssertionError(f"{text}: {said} {self.problems}") from None
 
     async def home(self) -> None:
         """The list of records, as at the beginning of a visit."""
