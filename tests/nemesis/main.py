@@ -8,12 +8,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import uvloop
 
 from ledger.errors import LedgerError
+from nodes.client.http import RequestRefused
 from tests.nemesis.checker import Checker
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.faults import Nemesis
@@ -56,6 +58,7 @@ class Run:
         self.cluster = Cluster(directory, arguments.nodes, self._random, isolated)
         self.history = History(directory / "history.jsonl")
         self.workload = Workload(self.cluster, self.history, self._random)
+        self.reader = ChainReader(self.cluster.genesis, directory / "blocks.bin")
         self.anomalies: list[str] = []
         self.minutes = 0.0
         """For which faults were made in the end."""
@@ -70,6 +73,7 @@ class Run:
             )
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch())
+                reading = group.create_task(self.reader.follow(self.cluster))
                 clients = group.create_task(self.workload.run())
                 began = time.monotonic()
                 await self.nemesis.run()
@@ -78,6 +82,7 @@ class Run:
                 await clients
                 height = await self._settled()
                 watching.cancel()
+                reading.cancel()
             await self._judge(height)
             return self._summary(height)
         finally:
@@ -128,16 +133,17 @@ class Run:
         return min(heights)
 
     async def _judge(self, height: int) -> None:
-        genesis, cluster = self.cluster.genesis, self.cluster
-        users = {user.public_key.key_id: user.member for user in genesis.users}
+        cluster, reader = self.cluster, self.reader
+        users = {user.public_key.key_id: user.member for user in cluster.genesis.users}
         checker = Checker(self.history.operations, users)
-        reader = ChainReader(genesis, height)
-        say(f"reading {height} heights from {cluster.count} validators")
+        say(f"{len(reader.hashes)} of {height} heights are read; comparing with all validators")
         try:
-            async for block in reader.blocks(cluster.client(0)):
+            await self._read_to(height)
+            for block in reader.blocks():
                 checker.add(block)
-            for node in cluster.nodes[1:]:
-                await reader.compare(node.name, cluster.client(node.number))
+            for node in cluster.nodes:
+                same = await reader.compare(node.name, cluster.client(node.number))
+                say(f"{node.name} has the newest {same} headers")
             for node in cluster.nodes:
                 client = cluster.client(node.number)
                 patients = list(self.workload.patients)
@@ -151,6 +157,14 @@ class Run:
         self.anomalies += [f"exit: {text}" for text in cluster.unexplained]
         self.anomalies += [f"unreadable answer: {text}" for text in self.workload.unreadable]
         self.anomalies += self.nemesis.anomalies
+
+    async def _read_to(self, height: int) -> None:
+        """The last blocks, from who has them; raises the refusal of the last asked."""
+        *others, last = self.cluster.nodes
+        for node in others:
+            with suppress(RequestRefused):
+                await self.reader.read(self.cluster.client(node.number), height)
+        await self.reader.read(self.cluster.client(last.number), height)
 
     def _summary(self, height: int) -> dict[str, object]:
         operations: dict[str, Counter[str]] = {}

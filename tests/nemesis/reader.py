@@ -1,11 +1,12 @@
-"""Reads the whole chain from every validator in the end, and verifies it as a light client does."""
+"""Reads the whole chain while it grows, and verifies it as a light client does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ledger import codec
-from ledger.errors import WorldFault
+from ledger.errors import LedgerError, WorldFault
 from ledger.light.trust import TrustedChain, trust_genesis, verify_header
 from ledger.merkle import log_tree
 from ledger.primitives import Hash32, PatientKey
@@ -15,83 +16,120 @@ from ledger.types.entries import Row, decode_patient_entry, patient_log
 from ledger.types.genesis import Genesis
 from ledger.types.transaction import SignedTransaction
 from nodes.client.chain import ChainClient
-from nodes.client.http import AnswerUnreadable, HttpClient
+from nodes.client.http import AnswerUnreadable, HttpClient, RequestRefused
 from nodes.client.session import LightSession
 from tests.nemesis.checker import Anomaly, CommittedBlock
+from tests.nemesis.cluster import Cluster
 from tests.nemesis.model import Call, Model
 
 AT_ONCE = 16
+PAUSE_SECONDS = 1.0
 TRIES = 20
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
-T = TypeVar("T")
 
+async def _at_once(
+    http: HttpClient, target: str, heights: Iterable[int]
+) -> list[bytes | RequestRefused]:
+    """What is answered for each height; the refusal where it is not there; raises LedgerError."""
 
-async def _in_order(
-    heights: range, fetch: Callable[[int], Awaitable[bytes]]
-) -> AsyncIterator[tuple[int, bytes]]:
-    """Answers for all heights, some asked for at once."""
-    for start in range(heights.start, heights.stop, AT_ONCE):
-        part = range(start, min(start + AT_ONCE, heights.stop))
-        for height, data in zip(part, await asyncio.gather(*map(fetch, part)), strict=True):
-            yield height, data
-
-
-def _again(http: HttpClient, target: str) -> Callable[[int], Awaitable[bytes]]:
-    async def fetch(height: int) -> bytes:
+    async def fetch(height: int) -> bytes | RequestRefused:
         for _ in range(TRIES):
             try:
                 return await http.get(f"{target}/{height}")
+            except RequestRefused as refusal:
+                return refusal
             except WorldFault:
                 await asyncio.sleep(0.5)
         return await http.get(f"{target}/{height}")
 
-    return fetch
+    return await asyncio.gather(*map(fetch, heights))
 
 
 class ChainReader:
-    """The chain up to one height, from all validators of a network."""
+    """The chain from height 1 on, kept in a file while it grows.
 
-    def __init__(self, genesis: Genesis, height: int) -> None:
+    All validators may lose their disks one after another, and begin again at snapshots: then the
+    early blocks are nowhere any more, though nothing is lost that a client was told.
+    """
+
+    def __init__(self, genesis: Genesis, archive: Path) -> None:
         self._genesis = genesis
-        self._height = height
+        self._archive = archive
         self._trusted = trust_genesis(genesis.encode(), genesis.chain_id)
+        self._parent: Header | None = None
         self.hashes: list[Hash32] = []
-        """Header hashes from height 1 on, once ``blocks`` is done."""
+        """Header hashes of what is in the archive, from height 1 on."""
         self.anomalies: list[Anomaly] = []
 
-    async def blocks(self, http: HttpClient) -> AsyncIterator[CommittedBlock]:
-        """Each block, with certificate, parent, and both roots verified; raises LedgerError."""
-        parent: Header | None = None
-        heights = range(1, self._height + 1)
-        async for _, data in _in_order(heights, _again(http, "/v1/blocks")):
-            fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, "block answer"), 3, "answer")
-            block = Block.decode(codec.binary(fields[0], "block", ANSWER_BYTES_MAX))
-            certificate = QuorumCertificate.decode(
-                codec.binary(fields[1], "certificate", ANSWER_BYTES_MAX)
-            )
-            header = self._verified(CertifiedHeader(block.header, certificate))
-            items = codec.array_up_to(fields[2], ANSWER_BYTES_MAX, "receipts")
-            receipts = [codec.binary(item, "receipt", ANSWER_BYTES_MAX) for item in items]
-            if parent is not None and header.parent != parent.hash:
-                self._report(f"height {header.height} does not follow its parent")
-            for root, entries in (
-                (header.transaction_root, block.transactions),
-                (header.receipt_root, receipts),
-            ):
-                if log_tree.root_of([log_tree.leaf_hash(entry) for entry in entries]) != root:
-                    self._report(f"height {header.height}: a root is not that of its entries")
-            parent = header
-            self.hashes.append(header.hash)
-            yield CommittedBlock(header.height, _calls(block, receipts))
+    async def follow(self, cluster: Cluster) -> None:
+        """Reads on for ever, from one validator after another."""
+        for turn in itertools.count():
+            node = cluster.nodes[turn % cluster.count]
+            if node.running and not node.stopped:
+                try:
+                    await self.read(cluster.client(node.number), node.height)
+                except (WorldFault, RequestRefused):
+                    pass  # it is harmed just now; the next one is asked for the same
+                except LedgerError as error:
+                    self._report(f"{node.name} showed a block that does not verify: {error}")
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    async def compare(self, name: str, http: HttpClient) -> None:
-        """SAFE-1: every header of another validator is certified and the same."""
-        heights = range(1, self._height + 1)
-        async for height, data in _in_order(heights, _again(http, "/v1/headers")):
-            header = self._verified(CertifiedHeader.decode(data))
-            if header.height != height or header.hash != self.hashes[height - 1]:
-                self._report(f"{name} has another block at height {height}")
+    async def read(self, http: HttpClient, height: int) -> None:
+        """Archives each block up to ``height``, verified; raises LedgerError."""
+        while (first := len(self.hashes) + 1) <= height:
+            heights = range(first, min(first + AT_ONCE, height + 1))
+            for data in await _at_once(http, "/v1/blocks", heights):
+                if isinstance(data, RequestRefused):
+                    raise data
+                self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """The next block of the archive: certificate, parent, and both roots are verified."""
+        block, receipts, certificate = _decoded(data)
+        header = self._verified(CertifiedHeader(block.header, certificate))
+        if header.height != len(self.hashes) + 1:
+            self._report(f"height {header.height} was shown for {len(self.hashes) + 1}")
+        if self._parent is not None and header.parent != self._parent.hash:
+            self._report(f"height {header.height} does not follow its parent")
+        for root, entries in (
+            (header.transaction_root, block.transactions),
+            (header.receipt_root, receipts),
+        ):
+            if log_tree.root_of([log_tree.leaf_hash(entry) for entry in entries]) != root:
+                self._report(f"height {header.height}: a root is not that of its entries")
+        with self._archive.open("ab") as file:
+            file.write(len(data).to_bytes(4, "big") + data)
+        self._parent = header
+        self.hashes.append(header.hash)
+
+    def blocks(self) -> Iterator[CommittedBlock]:
+        """Each block of the archive."""
+        with self._archive.open("rb") as file:
+            while head := file.read(4):
+                block, receipts, _ = _decoded(file.read(int.from_bytes(head, "big")))
+                yield CommittedBlock(block.header.height, _calls(block, receipts))
+
+    async def compare(self, name: str, http: HttpClient) -> int:
+        """SAFE-1: every header that another validator has is certified and the same.
+
+        Downwards to where it began at a snapshot; what is before that, the parents' hashes fix.
+        Returns how many there were; raises LedgerError.
+        """
+        same = 0
+        for end in range(len(self.hashes), 0, -AT_ONCE):
+            heights = range(end, max(0, end - AT_ONCE), -1)
+            answers = await _at_once(http, "/v1/headers", heights)
+            for height, data in zip(heights, answers, strict=True):
+                if isinstance(data, RequestRefused):
+                    if not same:
+                        self._report(f"{name} has no block at height {height}")
+                    return same
+                header = self._verified(CertifiedHeader.decode(data))
+                if header.height != height or header.hash != self.hashes[height - 1]:
+                    self._report(f"{name} has another block at height {height}")
+                same += 1
+        return same
 
     async def compare_state(
         self, name: str, http: HttpClient, model: Model, patients: list[PatientKey]
@@ -115,6 +153,15 @@ class ChainReader:
 
     def _report(self, text: str) -> None:
         self.anomalies.append(Anomaly("chain", text))
+
+
+def _decoded(data: bytes) -> tuple[Block, list[bytes], QuorumCertificate]:
+    """Block, receipts and certificate of an answer of ``/v1/blocks``."""
+    fields = codec.array(codec.decode(data, ANSWER_BYTES_MAX, "block answer"), 3, "answer")
+    block = Block.decode(codec.binary(fields[0], "block", ANSWER_BYTES_MAX))
+    certificate = QuorumCertificate.decode(codec.binary(fields[1], "certificate", ANSWER_BYTES_MAX))
+    items = codec.array_up_to(fields[2], ANSWER_BYTES_MAX, "receipts")
+    return block, [codec.binary(item, "receipt", ANSWER_BYTES_MAX) for item in items], certificate
 
 
 def _calls(block: Block, receipts: list[bytes]) -> tuple[Call, ...]:
