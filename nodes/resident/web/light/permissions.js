@@ -24,7 +24,7 @@ import { verifyStateBundle } from "./verify.js";
 
 /**
  * The permission or share that covered a disclosure, as it is at `header`; one of them is null.
- * @typedef {{permission: Permission | null, share: Share | null, header: Header}} PermissionCertificate
+ * @typedef {{permission: Permission, share: null, header: Header} | {permission: null, share: Share, header: Header}} PermissionCertificate
  */
 
 /** State key of the permission or share that an entry names. @param {Disclosed} entry */
