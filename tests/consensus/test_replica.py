@@ -18,6 +18,7 @@ from ledger.consensus.phases import Recovered, Settings
 from ledger.consensus.replica import Replica
 from ledger.crypto.keys import Verified
 from ledger.primitives import ZERO_HASH, Height, View
+from ledger.types.membership import Membership
 from tests.consensus import kit
 
 SEAT = Seat(kit.MEMBERSHIP, 3)
@@ -165,6 +166,28 @@ def test_a_certificate_below_proves_that_its_view_was_entered():
     backup.step(Applied(A, kit.certificate(A, 0), False, SEAT))
     assert backup.step(CertificateSeen(kit.certificate(A, 4, (0, 1, 2)))) != []
     assert (backup.view, backup.entered) == (4, True)
+
+
+def test_M1_a_view_that_the_new_voters_cannot_be_shown_is_voted_for_again():
+    # It was entered at height 1; the block of that height was decided in view 0, and changed who
+    # votes: they can check neither the NEW-VIEW nor its view-changes.
+    backup = replica(1)
+    receive(backup, kit.new_view([kit.view_change(2, i) for i in (0, 2, 3)], kit.pre_prepare(A, 2)))
+    assert (backup.view, backup.entered) == (2, True)
+    fewer = Membership(kit.MEMBERSHIP.validators[:3])
+    certificate = kit.certificate(A, 0)
+    effects = backup.step(Applied(A, certificate, False, Seat(fewer, 1)))
+    assert do.VoteViewChange(Height(2), View(2), certificate, None, fewer.hash) in effects
+    assert not backup.entered
+
+
+def test_M1_a_view_that_the_certificate_of_the_change_shows_stays_entered():
+    backup = replica(1)
+    receive(backup, kit.new_view([kit.view_change(2, i) for i in (0, 2, 3)], kit.pre_prepare(A, 2)))
+    fewer = Membership(kit.MEMBERSHIP.validators[:3])
+    effects = backup.step(Applied(A, kit.certificate(A, 2), False, Seat(fewer, 1)))
+    assert do.VoteViewChange not in kinds(effects)
+    assert (backup.view, backup.entered) == (2, True)
 
 
 @pytest.mark.parametrize("timer", list(Timer))

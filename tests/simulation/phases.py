@@ -271,13 +271,15 @@ def _heal_all(swarm: Swarm) -> list[int]:
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
     reliable, quorum = swarm.reliable(), oracle.quorum(swarm.chain.newest.n)
-    unheard = _change_is_unheard(swarm, reliable)
-    if swarm.votes.pending or unheard:
-        quorum = len(reliable)  # the change may be carried now, and all may be needed after it
+    # Then a change may be carried or heard of now, and all may be needed after it: also one whom
+    # it gives a vote.
+    changing = swarm.votes.pending or _change_is_unheard(swarm, reliable)
+    if changing:
+        quorum = len(reliable)
     core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
     for index, disk in enumerate(swarm.disks):
         disk.space, disk.fuse.left, disk.sync_fails = None, 0, False
-        if index in core or (unheard and index in swarm.honest()):
+        if index in core or (changing and index in swarm.honest()):
             if swarm.nodes[index].driver is None or disk.failed:
                 swarm.kill(index)
                 swarm.start(index)
@@ -290,7 +292,7 @@ def _heal_all(swarm: Swarm) -> list[int]:
 def _change_is_unheard(swarm: Swarm, reliable: list[int]) -> bool:
     """Whether some do not have the block of the newest change of votes: their quorum is another.
 
-    Then all correct nodes come back, or the only one that has the block might stay dead.
+    The only one that has the block might stay dead.
     """
     voting = swarm.chain.voting
     changed_at = max((h for h in voting if h > 1 and voting[h] != voting[h - 1]), default=None)
@@ -323,6 +325,7 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
     others until they leave, too. While a liar votes in its place, that need not be soon; when the
     liars leave with it, or where f is 0, the others follow at once. Further nobody goes.
     """
+    core = [index for index in core if swarm.votes.may_vote(index)]
     patience, timeout = QUIET_PATIENCE_TIMEOUTS, swarm.options.timeout_ms
     membership = swarm.chain.newest
     quorum = oracle.quorum(membership.n)
