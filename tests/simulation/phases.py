@@ -334,7 +334,9 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
         return len(core) - len(_together(swarm, core))
 
     # Who lacks what the others are deciding may run out of patience: that comes first to an end.
-    swarm.run(patience * timeout, lambda: _nothing_pending(swarm, core))
+    if not swarm.run(PATIENCE_TIMEOUTS * timeout, lambda: _nothing_pending(swarm, core)):
+        waiting = {i: len(swarm.running_at(i)[0].mempool) for i in core}
+        raise Violation("LIVE-1", f"work waits for ever in the core: {waiting}")
     settled = swarm.run(patience * timeout, lambda: len(core) - apart() >= quorum)
     if not settled and apart() > membership.n - quorum:
         swarm.run(PATIENCE_TIMEOUTS * timeout, lambda: apart() <= membership.n - quorum)
@@ -362,7 +364,7 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
         _commits(swarm, core, {swarm.client(swarm.random.choice(core)).id})
         if replica.height not in ahead or swarm.chain.newest != membership:
             return  # a liar's own transactions made more blocks; the next primary may be another
-        after = {i: swarm.running_at(i)[0].replica.view for i in together}
+        after = {i: swarm.running_at(i)[0].replica.view for i in core}
         if max(after.values()) > furthest:
             raise Violation("LIVE-1", f"view {view} became {after} though nothing fails any more")
 
