@@ -154,6 +154,27 @@ def test_a_new_view_with_another_block_than_the_prepared_is_refused_and_left():
     assert do.VotePrepare not in kinds(effects)
 
 
+def test_V3_a_primary_that_lacks_the_newest_block_fetches_it_before_it_opens_the_view():
+    primary = replica(1, view=1, entered=False)
+    last = kit.certificate(A, 0)
+    changes = [kit.view_change(1, 1)] + [kit.view_change(1, i, 2, last) for i in (0, 2, 3)]
+    effects = receive(primary, *changes)
+    assert do.CatchUp(Height(1)) in effects
+    assert not {do.MakeProposal, do.VoteNewView} & set(kinds(effects))
+    effects = primary.step(Applied(A, last, True, Seat(kit.MEMBERSHIP, 1)))
+    own = kit.view_change(1, 1, 2, last)
+    effects += primary.voted(own)
+    assert do.MakeProposal(Height(2), View(1)) in effects
+
+
+def test_V2_a_new_view_that_leaves_a_height_out_is_refused():
+    backup = replica(3, view=1, entered=False)
+    changes = [kit.view_change(1, i) for i in (0, 1, 2)]
+    beyond = kit.block(height=2)
+    receive(backup, kit.new_view(changes, kit.pre_prepare(beyond, 1)))
+    assert (backup.height, backup.view, backup.entered) == (1, 2, False)
+
+
 def test_I10_an_old_new_view_does_not_move_a_replica_back():
     backup = replica(3, view=5, entered=False)
     changes = [kit.view_change(1, i) for i in (0, 1, 2)]
