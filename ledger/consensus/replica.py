@@ -308,13 +308,9 @@ class Replica:
         self._try_propose()
 
     def _take_seat(self, seat: Seat) -> None:
-        """Others may vote from the next height on: places have changed, so votes are void (M1).
-
-        A view that was entered by them cannot be shown to the others any more. Unless the block's
-        certificate shows it, the new voters vote for it, or those that missed it would wait alone.
-        """
+        """Others may vote from the next height on: places have changed, so votes are void (M1)."""
         if seat.membership != self._membership:
-            self.entered = False
+            self.entered = False  # by votes that are void; unless the block's certificate shows it
             self._view_changes = ViewChanges()
             self._next_height = {}
             self._waiting_new_view = None
