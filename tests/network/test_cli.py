@@ -5,6 +5,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pydicom
 import pytest
 from rich.cells import cell_len
 
+from ledger.light.checkpoint import Checkpoint
 from ledger.types.residents import share_token_hash, share_verifier
 from nodes.client.clock import wall_ms
 from nodes.client.connect import gateway_of
@@ -20,6 +22,7 @@ from nodes.local_network import LocalNetwork
 from nodes.resident.client import ResidentClient
 from nodes.signer.key_files import FileSigner
 from tests.network.support import NATIONAL_ID, SAMPLE, Done, read_documents, ready, stopping, yilian
+from tests.vectors import fixed
 
 pytestmark = pytest.mark.network
 
@@ -240,6 +243,33 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
         # A proof is never written over another file.
         again = yilian("resident", *words, "--home", home, "--proof", proof)
         assert str(proof) in failure(again, 2)
+
+
+def test_LIGHT_1_a_printed_checkpoint_is_compared_with_two_hospitals(
+    network: LocalNetwork, tmp_path: Path
+) -> None:
+    genesis, evidence = network.directory / "genesis.bin", tmp_path / "fork"
+    config = network.config("hospital-a", "gateway")
+    printed = json_of("light", "checkpoint", config)
+    text = printed["checkpoint"]
+    assert Checkpoint.from_text(text).header_hash.hex() == printed["header"]
+    assert "█" in text_of("light", "checkpoint", config)  # the QR code
+    between = ("light", "compare", genesis, "hospital-b", "hospital-c", "--evidence", evidence)
+    for start in ((), ("--checkpoint", text)):
+        agreed = json_of(*between, *start)
+        assert agreed["agree"] is True
+        assert agreed["height"] >= printed["height"]
+    other = fixed.named_hash("another")
+    for name, said in (
+        ("chain_id", "it belongs to chain"),
+        ("header_hash", "have the checkpoint printed again"),
+    ):
+        false = replace(Checkpoint.from_text(text), **{name: other})
+        error = failure(yilian(*between, "--checkpoint", false.text), 1)
+        assert said in error
+    assert "--checkpoint" in failure(yilian(*between, "--checkpoint", text[:-4]), 2)
+    assert "hospital-z" in failure(yilian(*between[:4], "hospital-z", *between[5:]), 3)
+    assert not evidence.exists()
 
 
 def test_PRIV_1_no_log_and_no_ledger_names_the_person(
