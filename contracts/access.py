@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from contracts.actions import ActionContract
-from contracts.consent import permits
 from contracts.copies import copy_open
 from contracts.lookup import find_directives, find_member, find_permission, find_user
 from ledger import codec
@@ -21,7 +20,7 @@ from ledger.limits import PERMISSION_HEIGHTS
 from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey, TimestampMs
 from ledger.types.entries import PURPOSES, VIEWS, Permission, permission_key
 from ledger.types.genesis import Member, UserKey
-from ledger.types.residents import one_of
+from ledger.types.residents import one_of, permits
 
 NOT_PERMITTED = "access/not-permitted"
 EMERGENCY = "ETREAT"

@@ -2,10 +2,10 @@
 
 A directive is about everybody, one member, or one key of a member. The most specific one that
 has not ended decides alone: it permits the views and purposes that it names and no others, so
-to grant, to narrow and to forbid are one action. Where none is left, the default rules decide.
+to grant, to narrow and to forbid are one action. Where none is left, the default rules decide. The
+decision is ``permits`` of ``ledger.types.residents``, which light clients share.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,24 +15,8 @@ from ledger import codec
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused, StateView
 from ledger.limits import DIRECTIVES_MAX
-from ledger.primitives import KeyId, MemberId, PatientKey, TimestampMs
+from ledger.primitives import KeyId, MemberId, PatientKey
 from ledger.types.residents import Directive, directives_key, encode_directives, subject_of
-
-
-def permits(
-    directives: Sequence[Directive],
-    reader: tuple[MemberId, KeyId],
-    view: str,
-    purpose: str,
-    time_ms: TimestampMs,
-) -> bool:
-    """Whether the directives leave a reader (member, key) what the default rules allow."""
-    member, key_id = reader
-    live = {d.subject: d for d in directives if time_ms < d.until_ms}
-    for subject in ((member, key_id), (member, None), (None, None)):
-        if subject in live:
-            return view in live[subject].views and purpose in live[subject].purposes
-    return True
 
 
 def own_patient(context: CallContext) -> PatientKey:

@@ -5,6 +5,7 @@ Each is one value of the state or one log, so that its whole can be proved to wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ledger import codec
 from ledger.codec import Value
@@ -170,6 +171,26 @@ def decode_directives(data: bytes) -> tuple[Directive, ...]:
     return found
 
 
+def permits(
+    directives: Sequence[Directive],
+    reader: tuple[MemberId, KeyId],
+    view: str,
+    purpose: str,
+    time_ms: TimestampMs,
+) -> bool:
+    """Whether the directives leave a reader (member, key) what the default rules allow.
+
+    ``time_ms`` is block time: of the block for the contract, of the header for a light client. The
+    most specific directive that has not ended decides alone.
+    """
+    member, key_id = reader
+    live = {d.subject: d for d in directives if time_ms < d.until_ms}
+    for subject in ((member, key_id), (member, None), (None, None)):
+        if subject in live:
+            return view in live[subject].views and purpose in live[subject].purposes
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class CopyRequest:
     """A resident's request for the full copy of one hospital's records, and its answer."""
@@ -263,12 +284,15 @@ class Share:
         """Raises NotCanonical, TooLarge or OutOfRange."""
         what = "share"
         fields = codec.array(codec.decode(data, 1_024, what), 10, what)
-        rows = codec.array_up_to(fields[3], SHARE_ROWS_MAX, what)
+        items = codec.array_up_to(fields[3], SHARE_ROWS_MAX, what)
+        rows = tuple(codec.uint(item, what) for item in items)
+        if not rows or any(a >= b for a, b in pairwise(rows)):
+            raise NotCanonical(what, "one row or more, strictly rising, is wanted")
         return Share(
             PatientKey(codec.binary(fields[0], what, 32)),
             KeyId(codec.binary(fields[1], what, 32)),
             MemberId(codec.text(fields[2], what, 32)),
-            tuple(codec.uint(row, what) for row in rows),
+            rows,
             one_of(VIEWS, fields[4], what),
             Hash32(codec.binary(fields[5], what, 32)),
             Hash32(codec.binary(fields[6], what, 32)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ledger.errors import PeerFault, WorldFault
-from ledger.light import records, verify
+from ledger.light import consent, records, verify
 from ledger.light.bundles import (
     LogBundle,
     LogEntriesBundle,
@@ -29,10 +29,11 @@ from ledger.light.trust import (
     follow,
     trust_genesis,
 )
-from ledger.primitives import Height, PatientKey
+from ledger.primitives import Hash32, Height, PatientKey
 from ledger.types.block import Header
 from ledger.types.entries import Disclosed, access_log, patient_log, view_key
 from ledger.types.genesis import Genesis
+from ledger.types.residents import directives_key, share_key
 from nodes.client.chain import ChainClient
 from nodes.client.clock import wall_ms
 from nodes.client.http import AnswerUnreadable
@@ -149,6 +150,32 @@ class LightSession:
             )
 
         return await self._ask(lambda: self.chain.log(key), LogBundle, check)
+
+    async def directives(self, patient: PatientKey) -> consent.VerifiedDirectives:
+        """What a patient permits and forbids, as the chain proves."""
+
+        def check(trusted: TrustedChain, bundle: StateBundle) -> consent.VerifiedDirectives:
+            return consent.verify_directives(
+                trusted, bundle, patient, self._now_ms(), self._max_age_ms
+            )
+
+        key = directives_key(patient)
+        _, found = await self._ask(lambda: self.chain.state(key), StateBundle, check)
+        self._keep(found.header)
+        return found
+
+    async def own_share(self, share_id: Hash32, patient: PatientKey) -> consent.VerifiedShare:
+        """A share of a patient, open or closed, as the chain proves."""
+
+        def check(trusted: TrustedChain, bundle: StateBundle) -> consent.VerifiedShare:
+            return consent.verify_own_share(
+                trusted, bundle, share_id, patient, self._now_ms(), self._max_age_ms
+            )
+
+        key = share_key(share_id)
+        _, found = await self._ask(lambda: self.chain.state(key), StateBundle, check)
+        self._keep(found.header)
+        return found
 
     async def log(self, key: bytes) -> tuple[LogBundle, verify.VerifiedLog]:
         """All entries of any log, and the bundle that proves them complete."""

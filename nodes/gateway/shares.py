@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger import codec
 from ledger.codec import Value
+from ledger.light.bundles import StateBundle
+from ledger.light.consent import WrongShare, share_of
 from ledger.light.records import ListedRow
 from ledger.primitives import Hash32, MemberId
 from ledger.types.block import Receipt
@@ -77,10 +79,14 @@ class ShareDesk:
         b) it can be opened: 410 share/ended or share/expired, 423 share/locked
         c) the passcode: 401 share/wrong-passcode, which is on the chain then; one try at a time, or
            parallel ones would share one attempt
+
+        The share is proved as it was before the opening. Whatever closes it meanwhile (its end, its
+        time, wrong passcodes at another gateway), it was open then if the chain lets it be opened,
+        and the recipient refuses a share that its proof shows closed.
         """
         await self._find(share_id, token)
         async with self._turns.setdefault(share_id, asyncio.Lock()):
-            share = await self._find(share_id, token)
+            state, share = await self._find(share_id, token)
             if not hmac.compare_digest(share.verifier, share_verifier(token, passcode)):
                 receipt = await self._execute("fail", share_id)
                 left = receipt.fields[0]
@@ -96,7 +102,6 @@ class ShareDesk:
             await self._execute("open", share_id)
         key = share_content_key(token)
         hiding = None if share.view == "clinical" else await self._desk.rules("resident")
-        state, _ = await self._session.state_bundle(share_key(share_id))
         files = []
         for row, record in zip(rows, released, strict=True):
             content = codec.encode(
@@ -135,22 +140,26 @@ class ShareDesk:
         found = self._files.get(name)
         if found is None or found.expires_ms <= self._now_ms():
             raise _not_available()
-        self._check(await self._share(found.share), count_attempts=False)
+        _, share = await self._share(found.share)
+        self._check(share, count_attempts=False)
         return found.content
 
-    async def _find(self, share_id: Hash32, token: bytes) -> Share:
-        share = await self._share(share_id)
+    async def _find(self, share_id: Hash32, token: bytes) -> tuple[StateBundle, Share]:
+        bundle, share = await self._share(share_id)
         if not hmac.compare_digest(share.token_hash, share_token_hash(token)):
             raise _not_available()
         self._check(share)
-        return share
+        return bundle, share
 
-    async def _share(self, share_id: Hash32) -> Share:
-        found = await self._session.state(share_key(share_id))
-        share = None if found.value is None else Share.decode(found.value)
-        if share is None or share.holder != self._member:
+    async def _share(self, share_id: Hash32) -> tuple[StateBundle, Share]:
+        bundle, found = await self._session.state_bundle(share_key(share_id))
+        try:
+            share = share_of(found).share
+        except WrongShare:
+            raise _not_available() from None
+        if share.holder != self._member:
             raise _not_available()
-        return share
+        return bundle, share
 
     def _check(self, share: Share, count_attempts: bool = True) -> None:
         closed = share.closed(self._now_ms())

@@ -13,18 +13,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ledger import codec
 from ledger.commitment import Disclosure
 from ledger.light.bundles import LogEntriesBundle, StateBundle, bundle_from_value
+from ledger.light.consent import verify_share
 from ledger.light.records import ListedRow, verify_record
 from ledger.light.verify import verify_log_entries_bundle, verify_state_bundle
 from ledger.primitives import Hash32, Nonce
+from ledger.types.block import Receipt
 from ledger.types.entries import decode_patient_entry, patient_log, row_status
 from ledger.types.genesis import Endpoints
-from ledger.types.residents import (
-    Share,
-    share_content_key,
-    share_key,
-    share_token_hash,
-    share_verifier,
-)
+from ledger.types.residents import share_content_key, share_token_hash, share_verifier
 from nodes.client.enrolment import EnrolmentCode, post_key
 from nodes.client.hospital import HospitalClient
 from nodes.client.http import HttpClient, RequestRefused
@@ -141,6 +137,8 @@ async def test_LIGHT_1_a_recipient_without_an_account_verifies_what_was_shared(
 ) -> None:
     await two.register("hospital-a", PATIENT)
     link = await shared(two, [1])
+    session = (await resident(two)).session
+    trusted = await session.refresh()
     status, manifest = await link.open()
     assert (status, manifest["status"], len(manifest["files"])) == (200, "finalized", 1)
     data = opened(manifest["files"][0]["embedded"], share_content_key(TOKEN))
@@ -149,12 +147,8 @@ async def test_LIGHT_1_a_recipient_without_an_account_verifies_what_was_shared(
     assert isinstance(state, StateBundle)
     assert isinstance(entries, LogEntriesBundle)
     assert isinstance(row_state, StateBundle)
-    session = (await resident(two)).session
-    trusted = await session.refresh()
     now, age = two.node.now_ms(), 10**9
-    found = verify_state_bundle(trusted, state, share_key(link.share), now, age)
-    assert found.value is not None
-    share = Share.decode(found.value)
+    share = verify_share(trusted, state, link.share, TOKEN, now, age).share
     assert (share.rows, share.ended) == ((1,), False)
     (entry,) = verify_log_entries_bundle(trusted, entries, patient_log(share.patient), now, age)
     row = decode_patient_entry(entry.entry)
@@ -167,6 +161,34 @@ async def test_LIGHT_1_a_recipient_without_an_account_verifies_what_was_shared(
     assert b"canary-medicine" not in data
     assert fields[6] is None  # the key of its metadata would tell the drug's code
     assert await bases(two) == [("share", link.share, (1,))]
+
+
+async def test_an_opening_is_proved_even_where_the_share_is_ended_right_after_it(
+    two: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two.register("hospital-a", PATIENT)
+    link = await shared(two, [0])
+    trusted = await (await resident(two)).session.refresh()
+    desk = two.gateways["hospital-a"].api.residents.shares
+    real = desk._execute
+
+    async def then_ended(action: str, share_id: Hash32) -> Receipt:
+        receipt = await real(action, share_id)
+        await two.execute("resident-1", "share", "end", share_id)
+        return receipt
+
+    monkeypatch.setattr(desk, "_execute", then_ended)
+    status, manifest = await link.open()
+    assert status == 200
+    data = opened(manifest["files"][0]["embedded"], share_content_key(TOKEN))
+    state = bundle_from_value(codec.array(codec.decode(data, len(data), "shared"), 7, "shared")[0])
+    assert isinstance(state, StateBundle)
+    now, age = two.node.now_ms(), 10**9
+    assert verify_share(trusted, state, link.share, TOKEN, now, age).closed is None
+    monkeypatch.undo()
+    assert (await link.open())[1]["code"] == "share/ended"
+    ((share_id, found),) = await (await resident(two)).shares()
+    assert (share_id, found.closed, found.share.rows) == (link.share, "ended", (0,))
 
 
 async def test_ACC_1_wrong_passcodes_are_counted_on_the_chain_and_lock_the_share(
@@ -253,9 +275,8 @@ async def test_R3_a_manifest_request_is_checked_field_by_field(two: Consortium) 
         assert (status, problem["code"]) == (400, "request/malformed"), body
     for body in (b"", b"{", b"\xff", b"[" * 3_000):
         assert (await link.post(body))[0] == 400
-    found = await (await resident(two)).session.state(share_key(link.share))
-    assert found.value is not None
-    assert Share.decode(found.value).attempts_left == 2  # none of these was a try
+    found = await (await resident(two)).session.own_share(link.share, PATIENT)
+    assert found.share.attempts_left == 2  # none of these was a try
 
 
 async def test_ACC_2_a_restricted_doctor_reads_nothing_and_an_emergency_is_marked(
@@ -271,7 +292,10 @@ async def test_ACC_2_a_restricted_doctor_reads_nothing_and_an_emergency_is_marke
     assert code_of(error) == (403, "permission/ended")
     emergency = await client.request_permission(PATIENT, "ETREAT")
     await client.read(PATIENT, 0, emergency)
+    (directive,) = (await (await resident(two)).directives()).directives
+    assert (directive.subject, directive.until_ms) == (("hospital-b", None), until)
     await two.execute("resident-1", "consent", "withdraw", "hospital-b", None)
+    assert (await (await resident(two)).directives()).directives == ()
     await client.read(PATIENT, 0, before)
     assert await bases(two) == [("break-glass", emergency, (0,)), ("permission", before, (0,))]
 

@@ -110,6 +110,23 @@ const CALLS = {
     const p = light.decodePermission(data);
     return [p.reader, p.readerMember, p.patient, p.holder, p.view, p.purpose, p.expires];
   },
+  "resident keys": (data) => light.decodeResidentKeys(data),
+  directives: (data) => light.encodeDirectives(light.decodeDirectives(data)),
+  copies: (data) =>
+    light.decodeCopies(data).map((c) => [c.hospital, c.state, c.reason, c.untilMs]),
+  share: (data) => light.encodeShare(light.decodeShare(data)),
+  permits: (data, member, key, view, purpose, time) => {
+    const reader = { member: codec.memberId(textOf(member), "member"), reader: key };
+    const directives = light.decodeDirectives(data);
+    const [seen, why] = [textOf(view), textOf(purpose)];
+    return light.permits(directives, reader, seen, why, time) ? "True" : "False";
+  },
+  closed: (data, time) => light.closed(light.decodeShare(data), time),
+  "share secrets": (token, passcode) => [
+    light.shareTokenHash(token),
+    light.shareVerifier(token, textOf(passcode)),
+    light.shareContentKey(token),
+  ],
   signature: async (key, signature, preimage) => {
     const publicKey = PublicKey.decode(key);
     await verifySignature(publicKey, signature, preimage, "test");
@@ -199,6 +216,21 @@ const CALLS = {
   "access log": async (chain, data, patient, now, maxAge) => {
     const bundle = light.decodeBundleOf(data, light.LogBundle);
     return accessesOf(await light.verifyAccessLog(trusted(chain), bundle, patient, now, maxAge));
+  },
+  "patient directives": async (chain, data, patient, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.StateBundle);
+    const found = await light.verifyDirectives(trusted(chain), bundle, patient, now, maxAge);
+    return [light.encodeDirectives(found.directives), found.header.timeMs];
+  },
+  "link share": async (chain, data, id, token, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.StateBundle);
+    const found = await light.verifyShare(trusted(chain), bundle, id, token, now, maxAge);
+    return [light.encodeShare(found.share), found.closed, found.header.timeMs];
+  },
+  "own share": async (chain, data, id, patient, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.StateBundle);
+    const found = await light.verifyOwnShare(trusted(chain), bundle, id, patient, now, maxAge);
+    return [light.encodeShare(found.share), found.closed, found.header.timeMs];
   },
   disclosure: (root, data, files) => {
     const [rules] = rulesOf(files);

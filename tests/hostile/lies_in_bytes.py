@@ -20,7 +20,6 @@ from ledger.types.certificate import CertificateMismatch, CertifiedHeader, Insuf
 from ledger.types.entries import permission_key, user_key
 from tests.hostile import visits
 from tests.hostile.lies import (
-    LIES,
     RELEASES,
     honest_entry,
     honest_list,
@@ -369,7 +368,3 @@ def a_member_has_no_proper_name(chain: Chain) -> Visit:
         lambda membership: reencoded(membership, (0, 0), lambda name: name.upper()),
     )
     return refresh(chain.trusted, told, chain.commit(), now(chain))
-
-
-EVERY_LIE = LIES
-"""Those of ``lies`` and those of this module."""

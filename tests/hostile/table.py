@@ -7,12 +7,14 @@ from typing import Any
 
 from ledger.light.trust import advance
 from ledger.types.entries import access_log
+from ledger.types.residents import directives_key, share_key
 from tests.hostile import visits
 from tests.hostile.lies import RELEASES, now
-from tests.hostile.lies_in_bytes import EVERY_LIE, PERMISSION, USER, with_permissions
+from tests.hostile.lies_in_bytes import PERMISSION, USER, with_permissions
+from tests.hostile.lies_of_consent import EVERY_LIE, OTHER_SHARE, SHARE, TOKEN, with_wishes
 from tests.hostile.visits import Visit
-from tests.light.kit import LIST, PATIENT, story
-from tests.vectors import make_light
+from tests.light.kit import LIST, OTHER_PATIENT, PATIENT, story
+from tests.vectors import fixed, make_light
 
 OF_RECORDS = ("disclosure", "deidentified")
 """Calls whose refused vectors are lies of a gateway about a record."""
@@ -56,7 +58,7 @@ def visit_of(case: dict[str, Any]) -> Visit:
 
 def honest(n: int = 4) -> Iterator[tuple[str, Visit]]:
     """Visits that are answered truly; every client must accept each."""
-    chain = with_permissions(story(n))
+    chain = with_wishes(with_permissions(story(n)))
     first = chain.commit()
     start, document = chain.trusted, chain.genesis
     kept = advance(start, (), first)
@@ -84,6 +86,14 @@ def honest(n: int = 4) -> Iterator[tuple[str, Visit]]:
     yield "entry", visits.read_entry(trusted, one, RELEASES, at)
     some = chain.entries_bundle(newest, RELEASES, 0, 4, 8)
     yield "entries", visits.read_entries(trusted, some, RELEASES, at)
+    for name, patient in (("directives", PATIENT), ("no directives", fixed.patient(77))):
+        wishes = chain.state_bundle(newest, directives_key(patient))
+        yield name, visits.read_directives(trusted, wishes, patient, at)
+    share = chain.state_bundle(newest, share_key(SHARE))
+    yield "share of a link", visits.read_share(trusted, share, SHARE, TOKEN, at)
+    yield "own share", visits.read_own_share(trusted, share, SHARE, PATIENT, at)
+    other = chain.state_bundle(newest, share_key(OTHER_SHARE))
+    yield "a child's share", visits.read_own_share(trusted, other, OTHER_SHARE, OTHER_PATIENT, at)
     for name, case in recorded_records():
         if "result" in case:
             yield f"a record: {name}", visit_of(case)

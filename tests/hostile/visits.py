@@ -11,9 +11,10 @@ from typing import Any
 from ledger import codec
 from ledger.light.bundles import Bundle, MembershipChange, encode_changes
 from ledger.light.trust import TrustedChain
-from ledger.primitives import MemberId, PatientKey
+from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.certificate import CertifiedHeader
 from ledger.types.entries import access_log, patient_log, release_log
+from ledger.types.residents import directives_key, share_key
 from tests.light.kit import MAX_AGE_MS, PATIENT
 
 Untrusted = Bundle | bytes
@@ -126,6 +127,32 @@ read_list = _about("patient list", lambda patient: f"/v1/logs/{patient_log(patie
 read_accesses = _about("access log", lambda patient: f"/v1/logs/{access_log(patient).hex()}")
 read_entry = _about("log entry", lambda key: f"/v1/logs/{key.hex()}/4")
 read_entries = _about("log entries", lambda key: f"/v1/logs/{key.hex()}/entries?indexes=0,4,8")
+
+
+read_directives = _about(
+    "patient directives", lambda patient: f"/v1/state/{directives_key(PatientKey(patient)).hex()}"
+)
+
+
+def read_share(
+    trusted: TrustedChain, bundle: Untrusted, share: bytes, token: bytes, now_ms: int
+) -> Visit:
+    """The share of a link, as its recipient has it."""
+    return _share("link share", trusted, bundle, share, token, now_ms)
+
+
+def read_own_share(
+    trusted: TrustedChain, bundle: Untrusted, share: bytes, patient: bytes, now_ms: int
+) -> Visit:
+    """A share of a patient, as the patient has it."""
+    return _share("own share", trusted, bundle, share, patient, now_ms)
+
+
+def _share(
+    call: str, trusted: TrustedChain, bundle: Untrusted, share: bytes, about: bytes, now_ms: int
+) -> Visit:
+    asked = Asked(f"/v1/state/{share_key(Hash32(share)).hex()}", encoded(bundle))
+    return Visit(call, (trusted.encode(), asked, share, about, now_ms, MAX_AGE_MS))
 
 
 def read_record(

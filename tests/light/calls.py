@@ -14,7 +14,7 @@ from ledger.commitment import Disclosure, verify_disclosure
 from ledger.crypto.keys import PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.light import checkpoint as checkpoints
-from ledger.light import records, trust, verify, witnesses
+from ledger.light import consent, records, trust, verify, witnesses
 from ledger.light.bundles import (
     Bundle,
     LogBundle,
@@ -29,7 +29,8 @@ from ledger.light.saved import SavedProof, verify_saved_proof
 from ledger.light.trust import TrustedChain
 from ledger.light.view_rules import ViewRules, kind_of
 from ledger.merkle.proof import StateProof, verify_consistency, verify_inclusion, verify_state
-from ledger.primitives import ZERO_HASH, Hash32, MemberId, PatientKey
+from ledger.primitives import ZERO_HASH, Hash32, KeyId, MemberId, PatientKey, TimestampMs
+from ledger.types import residents
 from ledger.types.block import Header
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate, verify_certified_header
 from ledger.types.entries import Disclosed, Permission, Row, decode_patient_entry
@@ -179,6 +180,47 @@ def user_key(data: bytes) -> object:
 def permission(data: bytes) -> object:
     p = Permission.decode(data)
     return p.reader, p.reader_member, p.patient, p.holder, p.view, p.purpose, p.expires
+
+
+@call
+def resident_keys(data: bytes) -> object:
+    return residents.decode_resident_keys(data)
+
+
+@call
+def directives(data: bytes) -> object:
+    return residents.encode_directives(residents.decode_directives(data))
+
+
+@call
+def copies(data: bytes) -> object:
+    return [(c.hospital, c.state, c.reason, c.until_ms) for c in residents.decode_copies(data)]
+
+
+@call
+def share(data: bytes) -> object:
+    return residents.Share.decode(data).encode()
+
+
+@call
+def permits(
+    data: bytes, member: bytes, key: bytes, view: bytes, purpose: bytes, time_ms: int
+) -> object:
+    name, *asked = (each.decode("utf-8", "replace") for each in (member, view, purpose))
+    reader = MemberId(name), KeyId(key)
+    known = residents.decode_directives(data)
+    return str(residents.permits(known, reader, *asked, TimestampMs(time_ms)))
+
+
+@call
+def closed(data: bytes, time_ms: int) -> object:
+    return residents.Share.decode(data).closed(time_ms)
+
+
+@call
+def share_secrets(token: bytes, passcode: bytes) -> object:
+    verifier = residents.share_verifier(token, passcode.decode("utf-8", "replace"))
+    return residents.share_token_hash(token), verifier, residents.share_content_key(token)
 
 
 # Trust
@@ -390,6 +432,36 @@ def accesses_of(found: tuple[Disclosed, ...]) -> object:
         )
         for each in found
     ]
+
+
+@call
+def patient_directives(
+    trusted: bytes, data: bytes, patient: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, key = of_kind(data, StateBundle), PatientKey(patient)
+    chain = TrustedChain.decode(trusted)
+    found = consent.verify_directives(chain, bundle, key, now_ms, max_age_ms)
+    return residents.encode_directives(found.directives), found.header.time_ms
+
+
+@call
+def link_share(
+    trusted: bytes, data: bytes, share_id: bytes, token: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, wanted = of_kind(data, StateBundle), Hash32(share_id)
+    chain = TrustedChain.decode(trusted)
+    found = consent.verify_share(chain, bundle, wanted, token, now_ms, max_age_ms)
+    return found.share.encode(), found.closed, found.header.time_ms
+
+
+@call
+def own_share(
+    trusted: bytes, data: bytes, share_id: bytes, patient: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, wanted, key = of_kind(data, StateBundle), Hash32(share_id), PatientKey(patient)
+    chain = TrustedChain.decode(trusted)
+    found = consent.verify_own_share(chain, bundle, wanted, key, now_ms, max_age_ms)
+    return found.share.encode(), found.closed, found.header.time_ms
 
 
 @call

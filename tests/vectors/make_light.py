@@ -31,10 +31,11 @@ from ledger.types.entries import (
     release_log,
     view_key,
 )
-from tests.hostile.lies_in_bytes import EVERY_LIE
+from tests.hostile.lies_of_consent import EVERY_LIE
 from tests.light import kit
 from tests.light.calls import verdict
 from tests.vectors import fixed, make_light_edges
+from tests.vectors.make_light_residents import resident_cases
 from tests.vectors.make_light_views import sealed_cases, view_cases
 
 FOLDER = Path(__file__).resolve().parent / "light"
@@ -823,6 +824,7 @@ FILES: dict[str, Callable[[Cases], None]] = {
     "saved.json": saved_cases,
     "views.json": view_cases,
     "sealed.json": sealed_cases,
+    "residents.json": resident_cases,
     "witnesses.json": witness_cases,
 }
 

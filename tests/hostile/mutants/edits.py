@@ -13,6 +13,7 @@ from tests.project.tree import ROOT
 PYTHON = (
     "ledger/light/bundles.py",
     "ledger/light/checkpoint.py",
+    "ledger/light/consent.py",
     "ledger/light/records.py",
     "ledger/light/saved.py",
     "ledger/light/trust.py",
@@ -24,6 +25,7 @@ PYTHON = (
     "ledger/types/entries.py",
     "ledger/types/genesis.py",
     "ledger/types/membership.py",
+    "ledger/types/residents.py",
     "ledger/merkle/log_tree.py",
     "ledger/merkle/proof.py",
     "ledger/crypto/keys.py",
@@ -35,9 +37,9 @@ PYTHON = (
 JAVASCRIPT = tuple(
     f"nodes/resident/web/light/{name}.js"
     for name in (
-        *("bundles", "bytes", "certificate", "checkpoint", "codec", "disclosure", "entries"),
-        *("genesis", "json", "keys", "membership", "merkle", "records", "saved", "sealing"),
-        *("trust", "verify", "view_rules", "witnesses"),
+        *("bundles", "bytes", "certificate", "checkpoint", "codec", "consent", "disclosure"),
+        *("entries", "genesis", "json", "keys", "membership", "merkle", "records", "residents"),
+        *("saved", "sealing", "trust", "verify", "view_rules", "witnesses"),
     )
 )
 

@@ -32,6 +32,7 @@ UNIT_TESTS = {
     "ledger/types/entries.py": "tests/ledger/test_types.py",
     "ledger/types/genesis.py": "tests/ledger/test_types.py",
     "ledger/types/membership.py": "tests/ledger/test_types.py",
+    "ledger/types/residents.py": "tests/ledger/test_types.py",
 }
 """Of what only Python does: it makes keys, records, logs, checkpoints and evidence."""
 

@@ -17,6 +17,7 @@ import {
 export const STATUSES = ["entered-in-error", "erased", "superseded"];
 export const BASES = ["break-glass", "permission", "share"];
 export const VIEWS = ["clinical", "deidentified", "resident"];
+export const PURPOSES = ["ETREAT", "HRESCH", "PATRQT", "TREAT"];
 export const PATIENT_PREFIX = utf8("patient/");
 export const ACCESS_PREFIX = utf8("access/");
 export const RELEASE_PREFIX = utf8("release/");
@@ -34,6 +35,11 @@ export function accessLog(patient) {
 /** State key of the log of a hospital's de-identified roots. @param {string} member */
 export function releaseLog(member) {
   return concat(RELEASE_PREFIX, utf8(member));
+}
+
+/** State key that exists only where a row was superseded, entered in error or erased. @param {Uint8Array} rowHash */
+export function rowStatus(rowHash) {
+  return concat(utf8("row/"), rowHash, utf8("/status"));
 }
 
 /** State key of a registered key. @param {Uint8Array} keyId */

@@ -214,6 +214,28 @@ export class AgainstRules extends PeerFault {
   }
 }
 
+/** The chain proves that a share is not the one that was asked for. */
+export class WrongShare extends PeerFault {
+  /** @param {string} reason */
+  constructor(reason) {
+    const message = `share: ${reason}; get its link again, and report this server if it is the same`;
+    super("WrongShare", message, { reason });
+  }
+}
+
+/** A share could not be opened any more at the header that proves it. */
+export class ShareClosed extends PeerFault {
+  /** @param {string} state "ended", "expired" or "locked" @param {bigint} height */
+  constructor(state, height) {
+    super(
+      "ShareClosed",
+      `height ${height}: the share was ${state}, yet its server shows it; ask for a new share, ` +
+        "and report this server",
+      { state, height },
+    );
+  }
+}
+
 /** The disclosure of a saved proof is of no record that its bundle proves. */
 export class DisclosureUnplaced extends PeerFault {
   /** @param {string} reason */

@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION } from "./limits.js";
 
 export { sha256 };
 
-/** @typedef {"genesis" | "key" | "membership" | "header" | "state-key" | "row" | "field" | "view-rules" | "sign-commit"} Tag */
+/** @typedef {"genesis" | "key" | "membership" | "header" | "state-key" | "row" | "field" | "view-rules" | "sign-commit" | "share-link" | "share-passcode" | "share-content"} Tag */
 
 /** The bytes whose SHA-256 is H(tag, parts...). @param {Tag} tag @param {Uint8Array[]} parts */
 export function preimage(tag, ...parts) {

@@ -20,6 +20,7 @@ export {
 export { fromHex, toHex } from "./bytes.js";
 export { CertifiedHeader, Header, verifyCertifiedHeader } from "./certificate.js";
 export { Checkpoint, trustCheckpoint } from "./checkpoint.js";
+export { verifyDirectives, verifyOwnShare, verifyShare } from "./consent.js";
 export { Disclosure, verifyDisclosure } from "./disclosure.js";
 export {
   accessLog,
@@ -31,6 +32,8 @@ export {
   patientLog,
   permissionKey,
   releaseLog,
+  rowStatus,
+  STATUSES,
   userKey,
   viewKey,
 } from "./entries.js";
@@ -50,6 +53,26 @@ export {
   verifyPatientList,
   verifyRecord,
 } from "./records.js";
+export {
+  closed,
+  copiesKey,
+  decodeCopies,
+  decodeDirectives,
+  decodeResidentKeys,
+  decodeShare,
+  directivesKey,
+  encodeDirectives,
+  encodeShare,
+  oneOf,
+  permits,
+  residentKeysKey,
+  sameSubject,
+  shareContentKey,
+  shareKey,
+  sharesLog,
+  shareTokenHash,
+  shareVerifier,
+} from "./residents.js";
 export { decodeMetadata, openSealed } from "./sealing.js";
 export { SavedProof, verifySavedProof } from "./saved.js";
 export { advance, checkAge, follow, TrustedChain, trustGenesis, verifyHeader } from "./trust.js";

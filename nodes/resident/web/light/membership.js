@@ -81,7 +81,7 @@ export function checkedMembership(validators) {
   return new Membership(validators);
 }
 
-/** Names that strictly rise. @param {readonly string[]} names */
+/** Names that strictly rise. @param {readonly (string | bigint)[]} names */
 export function rising(names) {
   return names.every((name, i) => i === 0 || names[i - 1] < name);
 }

@@ -56,7 +56,7 @@ export async function requestPermission(session, identity, view) {
  * Makes a key for the code and shows it to the hospital; kept before it is shown, so that a page
  * that is closed meanwhile goes on with the same key.
  * @param {Store} store
- * @param {import("./residents.js").EnrolmentCode} code
+ * @param {import("./enrolment.js").EnrolmentCode} code
  * @param {string} label
  */
 export async function enrol(store, code, label) {

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { PeerFault, WitnessRefused } from "../light/index.js";
+import { PeerFault, ShareClosed, WitnessRefused } from "../light/index.js";
 import { named, t } from "./i18n.js";
 
 /** Something that a person can be told about. */
@@ -36,6 +36,10 @@ export function explain(error) {
   if (error instanceof WitnessRefused) {
     const { hospital, error: name } = error.fields;
     return t("failure.witness", { hospital: String(hospital), why: unproved(String(name)) });
+  }
+  if (error instanceof ShareClosed) {
+    const state = String(error.fields.state);
+    return t("failure.share-closed", { state: named("share", state) ?? state });
   }
   if (error instanceof PeerFault) return unproved(error.name);
   if (error instanceof Failure) {

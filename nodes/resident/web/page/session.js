@@ -73,6 +73,21 @@ export class Session {
     return found.value;
   }
 
+  /** What a patient permits and forbids, under its header. @param {Uint8Array} patient */
+  async directives(patient) {
+    const route = `state/${toHex(light.directivesKey(patient))}`;
+    return this.ask(route, light.StateBundle, (trusted, bundle) =>
+      light.verifyDirectives(trusted, bundle, patient, this.now(), this.maxAgeMs),
+    );
+  }
+
+  /** A share of a patient, open or closed, under its header. @param {Uint8Array} id @param {Uint8Array} patient */
+  async ownShare(id, patient) {
+    return this.ask(`state/${toHex(light.shareKey(id))}`, light.StateBundle, (trusted, bundle) =>
+      light.verifyOwnShare(trusted, bundle, id, patient, this.now(), this.maxAgeMs),
+    );
+  }
+
   /**
    * The rule file of a view that is in force: the chain holds its hash, so anybody may serve it.
    * @param {string} view

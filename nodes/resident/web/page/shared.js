@@ -10,12 +10,10 @@ import { fromBase64Url } from "./base64.js";
 import { Failure } from "./failures.js";
 import { getBytes, getJson } from "./http.js";
 import { metadataOf } from "./metadata.js";
-import { decodeShare, rowStatusKey, shareKey } from "./residents.js";
-import { contentKey, tokenHash } from "./shares.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./shares.js").ShareLink} ShareLink */
-/** @typedef {import("./residents.js").Share} Share */
+/** @typedef {import("../light/residents.js").Share} Share */
 
 const CONTENT_TYPE = "application/vnd.yilian.shared-record";
 const FILES_MAX = 16;
@@ -53,7 +51,7 @@ export async function openShare(session, link, passcode) {
   const opened = [];
   for (const file of files) {
     const jwe = await fileText(file);
-    const data = await openJwe(jwe, contentKey(link.token));
+    const data = await openJwe(jwe, light.shareContentKey(link.token));
     opened.push(await checkShared(session, trusted, link, data));
   }
   const shown = new Set(opened.map((one) => one.listed.index));
@@ -89,8 +87,8 @@ export async function openJwe(text, key) {
 }
 
 /**
- * Checks, in this order: the share is that of the link and not ended; the row is one of its rows and
- * its patient's; the row's status; the record's fields under the row's root, in the share's view.
+ * Checks, in this order: the share is that of the link and open at its header's time; the row is one of
+ * its rows and its patient's; the row's status; the record's fields under the row's root, in the share's view.
  * @param {Session} session
  * @param {light.TrustedChain} trusted
  * @param {ShareLink} link
@@ -101,14 +99,10 @@ async function checkShared(session, trusted, link, data) {
   const fields = codec.array(codec.decode(data, FILE_BYTES_MAX, "shared record"), 7, "shared record");
   const [now, age] = [session.now(), session.maxAgeMs];
   const state = bundleOf(fields[0], light.StateBundle);
-  const found = await light.verifyStateBundle(trusted, state, shareKey(link.share), now, age);
-  const share = found.value === null ? null : decodeShare(found.value);
-  if (share === null || share.ended || !equal(share.tokenHash, tokenHash(link.token))) {
-    throw new Failure("share-altered");
-  }
+  const { share, header } = await light.verifyShare(trusted, state, link.share, link.token, now, age);
   const { index, row } = await checkRow(session, trusted, share, fields[1]);
   const statusBundle = bundleOf(fields[2], light.StateBundle);
-  const key = rowStatusKey(row.hash);
+  const key = light.rowStatus(row.hash);
   const status = await light.verifyStateBundle(trusted, statusBundle, key, now, age);
   const listed = { index, row, status: status.value === null ? null : statusOf(status.value) };
   const disclosure = codec.binary(fields[4], "disclosure", FILE_BYTES_MAX);
@@ -123,8 +117,8 @@ async function checkShared(session, trusted, link, data) {
     attachments: codec.arrayUpTo(fields[5], 4_096, "attachments")
       .map((item) => codec.binary(item, "attachment", FILE_BYTES_MAX)),
     share,
-    header: found.header,
-    ageMs: light.checkAge(found.header, now, age),
+    header,
+    ageMs: light.checkAge(header, now, age),
   };
 }
 
@@ -152,7 +146,7 @@ async function checkRow(session, trusted, share, value) {
 /** @param {Uint8Array} data */
 function statusOf(data) {
   const fields = codec.array(codec.decode(data, 256, "row status"), 2, "row status");
-  return codec.text(fields[0], "row status", 32);
+  return light.oneOf(light.STATUSES, fields[0], "row status");
 }
 
 /**

@@ -5,29 +5,27 @@
 
 import { equal, fromHex, toHex, utf8 } from "../light/bytes.js";
 import * as codec from "../light/codec.js";
+import {
+  encodeShare,
+  shareContentKey,
+  sharesLog,
+  shareTokenHash,
+  shareVerifier,
+} from "../light/index.js";
 import { fromBase64Url, toBase64Url } from "./base64.js";
 import { execute } from "./actions.js";
 import { Failure } from "./failures.js";
 import { getJson } from "./http.js";
-import { hash } from "./keys.js";
-import { decodeShare, shareKey, sharesLog } from "./residents.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./store.js").Identity} Identity */
-/** @typedef {import("./residents.js").Share} Share */
+/** @typedef {import("../light/residents.js").Share} Share */
 
 const PREFIX = "shlink:/";
 export const ROWS_MAX = 16;
 export const ATTEMPTS_MAX = 10;
 export const DAYS_MAX = 30;
-
-/** @param {Uint8Array} token */
-export const tokenHash = (token) => hash("share-link", token);
-/** @param {Uint8Array} token @param {string} passcode */
-export const verifierOf = (token, passcode) => hash("share-passcode", token, utf8(passcode));
-/** @param {Uint8Array} token */
-export const contentKey = (token) => hash("share-content", token);
 
 /**
  * What a link says; nothing of it is proved but by what it leads to.
@@ -44,7 +42,7 @@ export const contentKey = (token) => hash("share-content", token);
 export function linkText({ origin, share, token, chainId, expiresMs, label }) {
   const fields = {
     url: `${origin}/v1/shares/${toHex(share)}/${toHex(token)}`,
-    key: toBase64Url(contentKey(token)),
+    key: toBase64Url(shareContentKey(token)),
     exp: Math.floor(expiresMs / 1000),
     flag: "P",
     label,
@@ -66,7 +64,7 @@ export function parseLink(text) {
     if (place === null || fields.v !== 1) throw new TypeError("no link");
     const [share, token, chainId] = [place[1], place[2], fields.chain].map(fromHex);
     const key = fromBase64Url(fields.key);
-    if (!equal(key, contentKey(token)) || chainId.length !== 32) throw new TypeError("no link");
+    if (!equal(key, shareContentKey(token)) || chainId.length !== 32) throw new TypeError("no link");
     const label = String(fields.label ?? "").slice(0, 80);
     return { origin: url.origin, share, token, chainId, expiresMs: Number(fields.exp) * 1000, label };
   } catch {
@@ -109,16 +107,24 @@ async function originOf(session, holder) {
 export async function createShare(session, store, identity, wish) {
   const origin = await originOf(session, wish.holder);
   const token = crypto.getRandomValues(new Uint8Array(32));
-  const verifier = verifierOf(token, wish.passcode);
-  const rows = [...wish.rows].sort((a, b) => a - b).map(BigInt);
+  /** @type {Share} */
+  const wanted = {
+    patient: identity.patient,
+    creator: fromHex(identity.keyId),
+    holder: wish.holder,
+    rows: [...wish.rows].sort((a, b) => a - b).map(BigInt),
+    view: wish.view,
+    tokenHash: shareTokenHash(token),
+    verifier: shareVerifier(token, wish.passcode),
+    untilMs: BigInt(wish.untilMs),
+    attemptsLeft: wish.attempts,
+    ended: false,
+  };
   const id = await execute(session, identity, "share", "create", [
-    rows, wish.view, tokenHash(token), verifier, BigInt(wish.untilMs), BigInt(wish.attempts),
+    wanted.rows, wanted.view, wanted.tokenHash, wanted.verifier, wanted.untilMs, BigInt(wish.attempts),
   ]);
-  const value = await session.state(shareKey(id));
-  const made = value === null ? null : decodeShare(value);
-  if (made === null || !equal(made.verifier, verifier) || made.holder !== wish.holder) {
-    throw new Failure("not-proved");
-  }
+  const { share } = await session.ownShare(id, identity.patient);
+  if (!equal(encodeShare(share), encodeShare(wanted))) throw new Failure("not-proved");
   const link = {
     origin, share: id, token, chainId: session.chainId, expiresMs: wish.untilMs, label: wish.label,
   };
@@ -128,19 +134,14 @@ export async function createShare(session, store, identity, wish) {
 }
 
 /**
- * All shares of a patient, newest first, proved complete.
+ * All shares of a patient, newest first: proved complete, and each of that patient.
  * @param {Session} session
  * @param {Uint8Array} patient
  */
 export async function allShares(session, patient) {
   const log = await session.log(sharesLog(patient));
   const ids = [...log.entries].reverse().map((entry) => codec.sized(entry, 32, "Hash32"));
-  /** @type {{id: Uint8Array, share: Share}[]} */
-  const found = [];
-  for (const id of ids) {
-    const value = await session.state(shareKey(id));
-    if (value === null) throw new Failure("not-proved");
-    found.push({ id, share: decodeShare(value) });
-  }
-  return { shares: found, header: log.header };
+  const shares = [];
+  for (const id of ids) shares.push({ id, ...(await session.ownShare(id, patient)) });
+  return { shares, header: log.header };
 }

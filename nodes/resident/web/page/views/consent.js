@@ -4,16 +4,15 @@
  */
 
 import { equal, fromHex } from "../../light/bytes.js";
-import { checkAge } from "../../light/index.js";
+import { checkAge, copiesKey, decodeCopies, encodeDirectives, sameSubject } from "../../light/index.js";
 import { DAY_MS, execute } from "../actions.js";
 import { field, h, select } from "../dom.js";
 import { Failure } from "../failures.js";
 import { dateTime, named, t } from "../i18n.js";
 import { actionButton, form, proofBox, shortKey } from "../parts.js";
-import { copiesKey, decodeCopies, decodeDirectives, directivesKey } from "../residents.js";
 
 /** @typedef {import("../main.js").App} App */
-/** @typedef {import("../residents.js").Directive} Directive */
+/** @typedef {import("../../light/residents.js").Directive} Directive */
 
 /** What a directive may say here, from nothing to all. @type {Readonly<Record<string, [string[], string[]]>>} */
 const LEVELS = {
@@ -27,19 +26,17 @@ const DAYS_MAX = 3_650;
 /** @param {App} app @param {string} [member] whom to be about @param {string} [reader] */
 export async function consentView(app, member, reader) {
   const { session, identity } = app;
-  const directives = decodeDirectives(await session.state(directivesKey(identity.patient)));
-  const copies = decodeCopies(await session.state(copiesKey(identity.patient)));
-  const { height, timeMs, headerHash: hash } = session.trusted;
-  const age = checkAge(
-    /** @type {any} */ ({ height, timeMs }), session.now(), session.maxAgeMs,
-  );
+  const { directives, header } = await session.directives(identity.patient);
+  const value = await session.state(copiesKey(identity.patient));
+  const copies = value === null ? [] : decodeCopies(value);
+  const age = checkAge(header, session.now(), session.maxAgeMs);
   return h(
     "section",
     {},
     h("h1", {}, t("consent.title")),
     h("p", {}, t("consent.default")),
-    proofBox(t("consent.proved", { count: directives.length }), { height, timeMs, hash }, age, false),
-    h("ul", { class: "cards" }, ...directives.map((one) => card(app, one))),
+    proofBox(t("consent.proved", { count: directives.length }), header, age, false),
+    h("ul", { class: "cards" }, ...directives.map((one) => card(app, one, header.timeMs))),
     h("h2", {}, t("consent.new")),
     directiveForm(app, member, reader),
     h("h2", {}, t("copies.title")),
@@ -54,11 +51,11 @@ function subjectText(session, { member, reader }) {
   return reader === null ? name : t("consent.one-key", { member: name, key: shortKey(reader) });
 }
 
-/** @param {App} app @param {Directive} directive */
-function card(app, directive) {
+/** @param {App} app @param {Directive} directive @param {bigint} timeMs of the header that proves it */
+function card(app, directive, timeMs) {
   const { session, identity } = app;
   const { member, reader, views, purposes, untilMs } = directive;
-  const over = untilMs <= session.trusted.timeMs;
+  const over = untilMs <= timeMs;
   const forbids = views.length === 0 || purposes.length === 0;
   const what = forbids ? t("consent.forbidden") : t("consent.allowed", {
     views: views.map((view) => named("view", view) ?? view).join(t("list.and")),
@@ -72,23 +69,11 @@ function card(app, directive) {
     h("p", { class: "hint" }, t(over ? "consent.over" : "consent.until", { time: dateTime(untilMs) })),
     actionButton(t("consent.withdraw"), async () => {
       await execute(session, identity, "consent", "withdraw", [member, reader]);
-      const left = await directivesNow(app);
-      if (left.some((one) => sameSubject(one, directive))) throw new Failure("not-proved");
+      const left = await session.directives(identity.patient);
+      if (left.directives.some((one) => sameSubject(one, directive))) throw new Failure("not-proved");
       app.go("consent");
     }),
   );
-}
-
-/** @param {App} app */
-async function directivesNow({ session, identity }) {
-  return decodeDirectives(await session.state(directivesKey(identity.patient)));
-}
-
-/** @param {Pick<Directive, "member" | "reader">} a @param {Pick<Directive, "member" | "reader">} b */
-function sameSubject(a, b) {
-  const reader = a.reader === null || b.reader === null ? a.reader === b.reader
-    : equal(a.reader, b.reader);
-  return a.member === b.member && reader;
 }
 
 /** @param {App} app @param {string} [member] @param {string} [reader] */
@@ -112,14 +97,21 @@ function directiveForm(app, member, reader) {
   });
   const act = async () => {
     const [wanted, key] = who.value.split("/");
-    const subject = { member: wanted || null, reader: key ? fromHex(key) : null };
     const [views, purposes] = LEVELS[what.value];
-    const until = BigInt(Date.now() + Number(days.value) * DAY_MS);
+    /** @type {Directive} */
+    const wish = {
+      member: wanted || null,
+      reader: key ? fromHex(key) : null,
+      views,
+      purposes,
+      untilMs: BigInt(Date.now() + Number(days.value) * DAY_MS),
+    };
     await execute(session, identity, "consent", "direct", [
-      subject.member, subject.reader, views, purposes, until,
+      wish.member, wish.reader, views, purposes, wish.untilMs,
     ]);
-    const made = (await directivesNow(app)).find((one) => sameSubject(one, subject));
-    if (made?.untilMs !== until || made.views.join() !== views.join()) throw new Failure("not-proved");
+    const { directives } = await session.directives(identity.patient);
+    const made = directives.filter((one) => sameSubject(one, wish));
+    if (!equal(encodeDirectives(made), encodeDirectives([wish]))) throw new Failure("not-proved");
     app.go("consent");
   };
   return form(

@@ -4,20 +4,19 @@
  */
 
 import { toHex } from "../../light/bytes.js";
-import { decodeUserKey, userKey } from "../../light/index.js";
+import { decodeResidentKeys, decodeUserKey, residentKeysKey, userKey } from "../../light/index.js";
 import { execute } from "../actions.js";
 import { definitions, h } from "../dom.js";
 import { Failure } from "../failures.js";
 import { dateTime, named, t } from "../i18n.js";
 import { actionButton, code, shortKey } from "../parts.js";
-import { decodeResidentKeys, residentKeysKey } from "../residents.js";
 
 /** @typedef {import("../main.js").App} App */
 
 /** @param {App} app */
 export async function deviceView(app) {
   const { session, store, identity } = app;
-  const ids = decodeResidentKeys(await session.state(residentKeysKey(identity.patient)));
+  const ids = await keysNow(app);
   const cards = await Promise.all(ids.map((id) => keyCard(app, id)));
   const { height, timeMs } = session.trusted;
   return h(
@@ -46,6 +45,12 @@ export async function deviceView(app) {
   );
 }
 
+/** @param {App} app */
+async function keysNow({ session, identity }) {
+  const value = await session.state(residentKeysKey(identity.patient));
+  return value === null ? [] : decodeResidentKeys(value);
+}
+
 /** @param {App} app @param {Uint8Array} id */
 async function keyCard(app, id) {
   const { session, identity } = app;
@@ -71,9 +76,10 @@ async function keyCard(app, id) {
 }
 
 /** @param {App} app @param {Uint8Array} id @param {boolean} mine */
-async function endKey({ session, store, identity, go }, id, mine) {
+async function endKey(app, id, mine) {
+  const { session, store, identity, go } = app;
   await execute(session, identity, "members", "end_resident_key", [identity.patient, id]);
-  const left = decodeResidentKeys(await session.state(residentKeysKey(identity.patient)));
+  const left = await keysNow(app);
   if (left.some((one) => toHex(one) === toHex(id))) throw new Failure("not-proved");
   if (mine) await store.remove(identity.keyId);
   go("device");

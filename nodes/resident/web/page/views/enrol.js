@@ -10,7 +10,7 @@ import { pause } from "../http.js";
 import { t } from "../i18n.js";
 import { checkDigits } from "../keys.js";
 import { actionButton, form } from "../parts.js";
-import { enrolmentCode } from "../residents.js";
+import { enrolmentCode } from "../enrolment.js";
 import { codeInput } from "../scan.js";
 
 /** @typedef {import("../store.js").Identity} Identity */

@@ -4,6 +4,7 @@
  */
 
 import { toHex } from "../../light/bytes.js";
+import { copiesKey, decodeCopies } from "../../light/index.js";
 import { h } from "../dom.js";
 import { Failure } from "../failures.js";
 import { t } from "../i18n.js";
@@ -12,7 +13,6 @@ import { readRecord, recordList } from "../records.js";
 import { dateOf } from "../render/fhir.js";
 import { statusNote } from "../render/status.js";
 import { objectOf } from "../render/tree.js";
-import { copiesKey, decodeCopies } from "../residents.js";
 
 /** @typedef {import("../main.js").App} App */
 
@@ -50,7 +50,8 @@ export async function recordView({ session, store, identity }, place, view = "re
 
 /** Whether a full copy of that hospital's records may be read now. @param {App["session"]} session @param {Uint8Array} patient @param {string} hospital */
 async function copyOpen(session, patient, hospital) {
-  const copies = decodeCopies(await session.state(copiesKey(patient)));
+  const value = await session.state(copiesKey(patient));
+  const copies = value === null ? [] : decodeCopies(value);
   const now = session.trusted.timeMs;
   return copies.some((copy) =>
     copy.hospital === hospital && copy.state === "approved" && copy.untilMs > now);

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { equal, toHex } from "../../light/bytes.js";
+import { toHex } from "../../light/bytes.js";
 import { checkAge } from "../../light/index.js";
 import { execute } from "../actions.js";
 import { h, show } from "../dom.js";
@@ -11,11 +11,10 @@ import { Failure } from "../failures.js";
 import { dateTime, named, t } from "../i18n.js";
 import { actionButton, proofBox } from "../parts.js";
 import { qrCode } from "../qr.js";
-import { decodeShare, shareKey, shareState } from "../residents.js";
 import { allShares, parseLink, shareAddress } from "../shares.js";
 
 /** @typedef {import("../main.js").App} App */
-/** @typedef {import("../residents.js").Share} Share */
+/** @typedef {import("../../light/consent.js").VerifiedShare} VerifiedShare */
 
 /** @param {App} app */
 export async function sharesView(app) {
@@ -33,19 +32,18 @@ export async function sharesView(app) {
     h(
       "ul",
       { class: "cards" },
-      ...shares.map(({ id, share }) => card(app, id, share, links.get(toHex(id)))),
+      ...shares.map((one) => card(app, one, links.get(toHex(one.id)))),
     ),
   );
 }
 
 /**
  * @param {App} app
- * @param {Uint8Array} id
- * @param {Share} share
+ * @param {VerifiedShare & {id: Uint8Array}} found
  * @param {import("../store.js").KeptLink | undefined} kept
  */
-function card(app, id, share, kept) {
-  const state = shareState(share, app.session.now());
+function card(app, { id, share, closed }, kept) {
+  const state = closed ?? "open";
   const rows = share.rows.map((row) => String(row + 1n)).join(", ");
   return h(
     "li",
@@ -94,8 +92,7 @@ export function qrPanel(address) {
 /** @param {App} app @param {Uint8Array} id */
 async function end({ session, identity, go }, id) {
   await execute(session, identity, "share", "end", [id]);
-  const value = await session.state(shareKey(id));
-  const ended = value !== null && decodeShare(value);
-  if (!ended || !ended.ended || !equal(ended.patient, identity.patient)) throw new Failure("not-proved");
+  const { share } = await session.ownShare(id, identity.patient);
+  if (!share.ended) throw new Failure("not-proved");
   go("shares");
 }
