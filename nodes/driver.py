@@ -112,7 +112,7 @@ class Driver:
         self.quotas = Quotas(world.clock, world.trace, self.membership.quorum)
         self.view_changes = 0
         """View changes this process has seen."""
-        self._plan = CatchUpPlan()
+        self._plan = CatchUpPlan(self.membership.witness, timeout_ms)
         self._timers: dict[Timer, int] = {}
         self._applied_at_ms = world.clock.monotonic_ms()
         self._next_status_ms = 0
