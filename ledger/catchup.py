@@ -179,6 +179,10 @@ def decode_body(data: bytes) -> Block:
 class CatchUpPlan:
     """Whom to ask for the next blocks: one request at a time, peers in turn."""
 
+    witness: int
+    """So many peers with a claim, and one of them is honest: f+1."""
+    progress_timeout_ms: int
+    """Of a view."""
     claims: dict[MemberId, Height] = field(default_factory=dict)
     """Highest height each peer has claimed."""
     _unanswered: dict[MemberId, Height] = field(default_factory=dict)
@@ -213,8 +217,18 @@ class CatchUpPlan:
         chosen = next((peer for peer in ahead if peer > last), ahead[0])
         self._asked = self._last = chosen
         self._unanswered[chosen] = Height(own + 1)
-        self._asked_until_ms = now_ms + REQUEST_TIMEOUT_MS
+        self._asked_until_ms = now_ms + self._patience_ms(own)
         return chosen
+
+    def _patience_ms(self, own: Height) -> int:
+        """Short where a view may hang on the answer: the others have decided the next height only.
+
+        Half of a view's time passes all f that may hold the block back. What they claim does not
+        make it long.
+        """
+        vouched = sorted(self.claims.values(), reverse=True)[self.witness - 1 :]
+        far_behind = bool(vouched) and vouched[0] > own + 1
+        return REQUEST_TIMEOUT_MS if far_behind else self.progress_timeout_ms // (2 * self.witness)
 
     def asked_for(self, peer: MemberId) -> Height:
         """The first block ``peer`` was asked for; raises NotCanonical if it was not asked."""

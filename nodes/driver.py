@@ -60,7 +60,8 @@ from nodes.storage.ledger_store import LedgerStore
 from nodes.voting import Voter, recover
 
 RESEND_INTERVAL_MS = 500
-"""How often own messages and the status are repeated; also the driver's slowest tick."""
+"""How often own messages and the status are repeated, also the driver's slowest tick; twice in a
+progress timeout where that is more often, or what is lost once would cost the view."""
 OVERLOOKED_TIMEOUTS = 5
 """Progress timeouts that a transaction may wait while blocks are made without it."""
 _AHEAD_CHANNELS = frozenset({Channel.CONSENSUS, Channel.STATUS, Channel.CERTIFICATE})
@@ -96,6 +97,8 @@ class Driver:
         self, genesis: Genesis, member: MemberId, contracts: ContractTable, world: World
     ) -> None:
         self._genesis = genesis
+        timeout_ms = genesis.parameters.progress_timeout_ms
+        self._resend_ms = min(RESEND_INTERVAL_MS, max(1, timeout_ms // 2))
         self._member = member
         self._world = world
         self._store = world.store
@@ -109,7 +112,7 @@ class Driver:
         self.quotas = Quotas(world.clock, world.trace, self.membership.quorum)
         self.view_changes = 0
         """View changes this process has seen."""
-        self._plan = CatchUpPlan()
+        self._plan = CatchUpPlan(self.membership.witness, timeout_ms)
         self._timers: dict[Timer, int] = {}
         self._applied_at_ms = world.clock.monotonic_ms()
         self._next_status_ms = 0
@@ -160,11 +163,8 @@ class Driver:
             self._world.transport.set_peers(others)
 
     def _settings(self) -> Settings:
-        return Settings(
-            self._genesis.parameters.rotation,
-            self._genesis.parameters.progress_timeout_ms,
-            RESEND_INTERVAL_MS,
-        )
+        parameters = self._genesis.parameters
+        return Settings(parameters.rotation, parameters.progress_timeout_ms, self._resend_ms)
 
     def _recovered(self, seat: Seat) -> Recovered:
         height = self._store.height
@@ -206,7 +206,7 @@ class Driver:
             if self._timers.pop(timer, None) is not None:
                 self._step(Fired(timer))
         if now >= self._next_status_ms:
-            self._next_status_ms = now + RESEND_INTERVAL_MS
+            self._next_status_ms = now + self._resend_ms
             self._mind_the_oldest(now)
             self._report_evidence(now)
             self._send_all(Channel.STATUS, self._status().encode())
@@ -447,7 +447,7 @@ class Driver:
         behind = status.view < own.view or (status.view == own.view and not status.entered)
         now = self._world.clock.monotonic_ms()
         # Rarely, because a false status of some bytes is answered by a message of many (R4).
-        if own.entered and behind and now - self.peers[peer].helped_ms >= RESEND_INTERVAL_MS // 2:
+        if own.entered and behind and now - self.peers[peer].helped_ms >= self._resend_ms // 2:
             self.peers[peer].helped_ms = now
             if own.new_view is not None:
                 self._send(peer, Channel.CONSENSUS, encode_message(own.new_view))

@@ -310,6 +310,7 @@ class Replica:
     def _take_seat(self, seat: Seat) -> None:
         """Others may vote from the next height on: places have changed, so votes are void (M1)."""
         if seat.membership != self._membership:
+            self.entered = False  # by votes that are void; unless the block's certificate shows it
             self._view_changes = ViewChanges()
             self._next_height = {}
             self._waiting_new_view = None

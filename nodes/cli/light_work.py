@@ -3,12 +3,14 @@
 import sys
 from pathlib import Path
 
+from ledger.errors import PeerFault
 from ledger.light.checkpoint import Checkpoint, checkpoint_of
 from ledger.light.saved import verify_saved_proof
 from ledger.light.trust import trust_genesis
 from ledger.light.witnesses import Forked, is_fork, verify_fork
 from ledger.primitives import MemberId
 from ledger.types.genesis import Genesis
+from nodes.cli.output import BadArgument
 from nodes.cli.show import Members
 from nodes.client.chain import GATEWAY_PREFIX, ChainClient
 from nodes.client.clock import wall_ms
@@ -91,13 +93,21 @@ async def compare(
         return await compare_at(genesis, witnesses, checkpoint, evidence, wall_ms())
 
 
+def _printed(text: str) -> Checkpoint:
+    try:
+        return Checkpoint.from_text(text.strip())
+    except PeerFault as fault:
+        reason = f"{fault}; scan it again, or copy it whole, from YILIAN-CHECKPOINT on"
+        raise BadArgument("--checkpoint", reason) from fault
+
+
 async def compare_at(
     genesis: Genesis, witnesses: list[Witness], checkpoint: str, evidence: Path, now_ms: int
 ) -> Members:
     """The same with servers that are connected."""
     one, other = witnesses
     if checkpoint:
-        trusted = await start_from(one.chain, Checkpoint.from_text(checkpoint.strip()))
+        trusted = await start_from(one.chain, _printed(checkpoint))
     else:
         trusted = trust_genesis(genesis.encode(), None)
     try:

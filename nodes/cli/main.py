@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from nodes.cli import governance, people
+from nodes.cli.consent import consent_app
 from nodes.cli.light import light_app
 from nodes.cli.output import (
     BadArgument,
@@ -39,6 +40,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(genesis_app, name="genesis")
 app.add_typer(light_app, name="light")
+app.add_typer(consent_app, name="consent")
 people.add_commands(app)
 governance.add_commands(app)
 

@@ -51,7 +51,7 @@ def _run(work: Coroutine[object, object, T]) -> T:
     return asyncio.run(work)
 
 
-def _identifier(value: str) -> str:
+def identifier_of(value: str) -> str:
     """The identifier, from standard input where it should not stand in the shell's history."""
     text = typer.get_text_stream("stdin").readline().strip() if value == "-" else value
     if not text:
@@ -108,7 +108,7 @@ def hospital_find(
         from nodes.cli.show import show_list
 
         reason = _purpose(purpose)
-        found = _run(staff.find(config, system, _identifier(identifier), reason))
+        found = _run(staff.find(config, system, identifier_of(identifier), reason))
         print_json(found) if json else show_list(found)
 
 
@@ -163,7 +163,7 @@ def enrolment_new(
         from nodes.cli import staff
 
         role = "guardian" if guardian else "resident"
-        made = _run(staff.new_enrolment(config, system, _identifier(identifier), role))
+        made = _run(staff.new_enrolment(config, system, identifier_of(identifier), role))
         print_json(made) if json else typer.echo(
             f"one-time code, for the person to scan within 15 minutes:\n{made['code']}"
         )

@@ -9,10 +9,13 @@ import typer
 
 from ledger.commitment import Disclosure
 from ledger.light.bundles import StateBundle
+from ledger.light.consent import VerifiedShare
 from ledger.light.permissions import DisclosureNotCovered, PermissionCertificate
 from ledger.light.records import VerifiedRecord
 from ledger.light.saved import Provable, SavedProof
+from ledger.primitives import Hash32
 from ledger.types.entries import Disclosed, Permission, view_key
+from ledger.types.residents import CopyRequest, Directive
 from nodes.cli.output import BadArgument, print_fields, print_table
 from nodes.client.records import RecordList, ShownRecord
 from nodes.client.session import LightSession
@@ -111,6 +114,43 @@ def _covered(certificate: PermissionCertificate | DisclosureNotCovered) -> str:
     return f"to {utc_text(granted.until_ms)}"
 
 
+def directive_members(directive: Directive, time_ms: int) -> Members:
+    """A directive as it is at that block time."""
+    return {
+        "who": directive.member or "everybody",
+        "key": None if directive.reader is None else directive.reader.hex(),
+        "views": ", ".join(directive.views) or "nothing",
+        "purposes": ", ".join(directive.purposes) or "nothing",
+        "until": utc_text(directive.until_ms),
+        "holds": time_ms < directive.until_ms,
+    }
+
+
+def copy_members(copy: CopyRequest) -> Members:
+    """A request for a full copy."""
+    until = utc_text(copy.until_ms) if copy.state == "approved" else None
+    return {
+        "hospital": copy.hospital,
+        "state": copy.state,
+        "reason": copy.reason,
+        "until": until,
+    }
+
+
+def share_members(share_id: Hash32, found: VerifiedShare) -> Members:
+    """A share as it is at its header's time."""
+    share = found.share
+    return {
+        "share": share_id.hex(),
+        "holder": share.holder,
+        "records": ", ".join(map(str, share.rows)),
+        "view": share.view,
+        "until": utc_text(share.until_ms),
+        "attempts_left": share.attempts_left,
+        "state": found.closed or "open",
+    }
+
+
 async def save_proof(
     file: Path | None, session: LightSession, bundle: Provable, disclosure: Disclosure | None
 ) -> None:
@@ -159,6 +199,29 @@ def show_record(found: Mapping[str, Any]) -> None:
         for rule in found["hidden_by"]:
             typer.echo(f"- {rules[rule]['en']}")
     typer.echo("\nEvery field shown is verified against the chain.")
+
+
+def show_wishes(found: Mapping[str, Any]) -> None:
+    """A patient's wishes, a table for each kind that there is."""
+    print_fields({name: found[name] for name in ("system", "patient", "height", "age_ms")})
+    for title, name in (
+        ("Directives: who may read what, and nothing else", "directives"),
+        ("Full copies", "copies"),
+    ):
+        if not found[name]:
+            typer.echo(f"\n{title}: none")
+            continue
+        typer.echo("")
+        columns = [c for c in found[name][0] if any(each[c] is not None for each in found[name])]
+        rows = [["-" if each[c] is None else each[c] for c in columns] for each in found[name]]
+        print_table(title, columns, rows)
+    typer.echo(f"\nShares: {len(found['shares']) or 'none'}")
+    for share in found["shares"]:  # no table: the id is to be copied
+        typer.echo("")
+        print_fields(share)
+    typer.echo(f"\nKeys that act for the patient: {len(found['keys']) or 'none'}")
+    for key in found["keys"]:
+        typer.echo(f"  {key}")
 
 
 def show_query(found: Mapping[str, Any]) -> None:

@@ -10,9 +10,23 @@ from pathlib import Path
 from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
 from ledger.primitives import Hash32, KeyId, PatientKey, Signature, TimestampMs
+from ledger.types.residents import (
+    copies_key,
+    decode_copies,
+    decode_resident_keys,
+    resident_keys_key,
+)
 from nodes.cli.output import BadArgument
 from nodes.cli.progress import index_progress
-from nodes.cli.show import Members, list_members, record_members, save_proof
+from nodes.cli.show import (
+    Members,
+    copy_members,
+    directive_members,
+    list_members,
+    record_members,
+    save_proof,
+    share_members,
+)
 from nodes.client.connect import gateway_of
 from nodes.client.enrolment import EnrolmentCode, check_digits
 from nodes.client.hospital import HospitalClient
@@ -127,6 +141,46 @@ async def _posted(client: HospitalClient, code: EnrolmentCode) -> tuple[PublicKe
     if found is None:
         raise BadArgument("--code", "no key was posted under it yet; let the person scan it first")
     return found
+
+
+async def wishes(file: Path, system: str, identifier: str) -> Members:
+    """What a patient permits, asks for and shares, and whose keys act for them; all proved."""
+    config = load_config(GatewayConfig, file)
+    async with _client(config, "registrar") as client:
+        system = system or config.national_id_systems[0]
+        patient = await client.patient(system, identifier)
+        session = client.session
+        found = await session.directives(patient)
+        copies = (await session.state(copies_key(patient))).value
+        keys = (await session.state(resident_keys_key(patient))).value
+        shares = await session.shares(patient)
+        now_ms = found.header.time_ms
+        return {
+            "system": system,
+            "patient": patient.hex(),
+            "height": found.header.height,
+            "age_ms": session.age_ms(found.header),
+            "directives": [directive_members(each, now_ms) for each in found.directives],
+            "copies": [copy_members(each) for each in decode_copies(copies)] if copies else [],
+            "shares": [share_members(share_id, each) for share_id, each in shares],
+            "keys": [key.hex() for key in decode_resident_keys(keys)] if keys else [],
+        }
+
+
+async def decide_copy(file: Path, patient: bytes, refused: str | None, days: int) -> Members:
+    """The own hospital's answer to a request for a full copy."""
+    until = TimestampMs(0 if refused else time.time_ns() // 1_000_000 + days * _DAY_MS)
+    async with _client(load_config(GatewayConfig, file), "administrator") as client:
+        await client.decide_copy(PatientKey(patient), refused, until)
+    answer = {"state": "refused", "reason": refused} if refused else {"state": "approved"}
+    return {"patient": patient.hex()} | answer | {"until_ms": until}
+
+
+async def end_share(file: Path, share: bytes) -> Members:
+    """Ends a share that the own hospital serves."""
+    async with _client(load_config(GatewayConfig, file), "administrator") as client:
+        await client.end_share(Hash32(share))
+    return {"share": share.hex(), "state": "ended"}
 
 
 def _enrolment_code(text: str) -> EnrolmentCode:

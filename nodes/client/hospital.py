@@ -98,6 +98,19 @@ class HospitalClient:
             ],
         )
 
+    async def decide_copy(
+        self, patient: PatientKey, refused: str | None, until_ms: TimestampMs
+    ) -> None:
+        """Answers a request for the own records: refused for a reason, or readable until then.
+
+        Raises ActionRefused, as where no request waits.
+        """
+        await self._transactions.execute("copy", "decide", [patient, refused, until_ms])
+
+    async def end_share(self, share: Hash32) -> None:
+        """Ends a share that the own hospital serves; raises ActionRefused."""
+        await self._transactions.execute("share", "end", [share])
+
     async def start_index(self) -> dict[str, object]:
         """Starts an index run at the gateway, or joins the running one; its id and state."""
         return dict(await self._http.post_json("/v1/index/jobs", {}))

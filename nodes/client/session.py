@@ -39,7 +39,7 @@ from ledger.primitives import Hash32, Height, PatientKey
 from ledger.types.block import Header
 from ledger.types.entries import Disclosed, access_log, patient_log, view_key
 from ledger.types.genesis import Genesis
-from ledger.types.residents import directives_key, share_key
+from ledger.types.residents import directives_key, share_key, shares_log
 from nodes.client.chain import ChainClient
 from nodes.client.clock import wall_ms
 from nodes.client.http import AnswerUnreadable
@@ -199,6 +199,12 @@ class LightSession:
                 return error
 
         return tuple(map(judged, entries))
+
+    async def shares(self, patient: PatientKey) -> tuple[tuple[Hash32, consent.VerifiedShare], ...]:
+        """All shares of a patient with their ids, open or closed, complete, oldest first."""
+        _, log = await self.log(shares_log(patient))
+        ids = [Hash32(entry) for entry in log.entries]
+        return tuple([(each, await self.own_share(each, patient)) for each in ids])
 
     async def log(self, key: bytes) -> tuple[LogBundle, verify.VerifiedLog]:
         """All entries of any log, and the bundle that proves them complete."""

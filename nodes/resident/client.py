@@ -15,7 +15,6 @@ from ledger.primitives import Hash32, PatientKey
 from ledger.types.block import Receipt
 from ledger.types.entries import Disclosed, user_key
 from ledger.types.genesis import Genesis, UserKey
-from ledger.types.residents import shares_log
 from nodes.client.chain import GATEWAY_PREFIX, ChainClient
 from nodes.client.http import HttpClient
 from nodes.client.records import PatientReader, RecordList, ShownRecord, find_row
@@ -88,10 +87,7 @@ class ResidentClient:
 
     async def shares(self) -> Sequence[tuple[Hash32, VerifiedShare]]:
         """All own shares with their ids, open or closed, complete, oldest first."""
-        patient = await self.patient()
-        _, log = await self.session.log(shares_log(patient))
-        ids = [Hash32(entry) for entry in log.entries]
-        return [(each, await self.session.own_share(each, patient)) for each in ids]
+        return await self.session.shares(await self.patient())
 
     async def execute(self, contract: str, action: str, args: Sequence[Value]) -> Receipt:
         """Commits one own action: a directive, a request for a full copy, a share.

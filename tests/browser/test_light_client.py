@@ -16,6 +16,7 @@ from ledger.types import block, certificate, entries, genesis, membership
 from ledger.types.terms import TERMS
 from tests.browser.conftest import OTHER_TEXT, WebChecks
 from tests.hostile.mutants.judges import LARGE
+from tests.light import kit
 from tests.light.calls import CALLS, verdict
 from tests.vectors import make_light
 
@@ -169,6 +170,31 @@ def test_LIGHT_1_both_clients_judge_changed_bytes_alike(
     errors = {each["error"] for each in here if "error" in each}
     assert {"NotCanonical", "ProofInvalid", "BadSignature", "CertificateMismatch"} < errors
     assert any("result" in each for each in here)
+
+
+FLIP_EVERY_BIT = """async ([genesis, saved]) => {
+    const passed = [];
+    for (let bit = 0; bit < 4 * saved.length; bit += 1) {
+        const place = bit >> 2;
+        const digit = (parseInt(saved[place], 16) ^ (1 << (bit & 3))).toString(16);
+        const flipped = saved.slice(0, place) + digit + saved.slice(place + 1);
+        const [found] = await checks.verdicts([["saved proof", [genesis, flipped, null, []]]]);
+        if (!("error" in found)) passed.push(bit);
+    }
+    return passed;
+}"""
+
+
+def test_LIGHT_1_no_bit_of_a_saved_proof_is_free_in_javascript(
+    web_checks: WebChecks, light_page: Page
+) -> None:
+    chain = kit.story(4)
+    bundle = chain.state_bundle(chain.commit(), kit.LIST)
+    proof = saved.SavedProof(chain.trusted.chain_id, (), bundle, None, kit.LIST, None)
+    arguments = [chain.genesis.encode().hex(), proof.encode().hex()]
+    (whole,) = in_browser(web_checks, light_page, [("saved proof", [*arguments, None, []])])
+    assert "result" in whole
+    assert web_checks.run(light_page.evaluate(FLIP_EVERY_BIT, arguments)) == []
 
 
 # Constants

@@ -7,10 +7,12 @@ from ledger.errors import NotCanonical
 from ledger.primitives import Height, MemberId
 
 A, B = MemberId("a"), MemberId("b")
+WITNESS, TIMEOUT_MS = 2, 600
+URGENT_MS = 150
 
 
 def plan() -> CatchUpPlan:
-    made = CatchUpPlan()
+    made = CatchUpPlan(WITNESS, TIMEOUT_MS)
     made.claimed(A, Height(10))
     made.claimed(B, Height(10))
     return made
@@ -67,3 +69,23 @@ def test_one_that_was_late_is_asked_again_at_once_after_its_answer():
     assert late.next_request(Height(2), REQUEST_TIMEOUT_MS + 2) is None
     late.answered(A, True, REQUEST_TIMEOUT_MS + 3)
     assert late.next_request(Height(2), REQUEST_TIMEOUT_MS + 4) == A
+
+
+@pytest.mark.parametrize("claimed", [4, 5_000])
+def test_LIVE_1_who_lacks_the_newest_block_only_does_not_wait_long_for_a_silent_peer(claimed):
+    # Its view may hang on that block, and the first one asked may hold it back, whatever it claims.
+    urgent = CatchUpPlan(WITNESS, TIMEOUT_MS)
+    urgent.claimed(A, Height(claimed))
+    for peer in (B, MemberId("c"), MemberId("d")):
+        urgent.claimed(peer, Height(4))
+    assert urgent.next_request(Height(3), 0) == A
+    assert urgent.next_request(Height(3), URGENT_MS - 1) is None
+    assert urgent.next_request(Height(3), URGENT_MS) == B
+
+
+def test_who_is_far_behind_lets_a_peer_send_many_blocks():
+    far = CatchUpPlan(WITNESS, TIMEOUT_MS)
+    far.claimed(A, Height(5))
+    far.claimed(B, Height(5))
+    assert far.next_request(Height(3), 0) == A
+    assert far.next_request(Height(3), REQUEST_TIMEOUT_MS - 1) is None

@@ -18,6 +18,7 @@ from ledger.consensus.phases import Recovered, Settings
 from ledger.consensus.replica import Replica
 from ledger.crypto.keys import Verified
 from ledger.primitives import ZERO_HASH, Height, View
+from ledger.types.membership import Membership
 from tests.consensus import kit
 
 SEAT = Seat(kit.MEMBERSHIP, 3)
@@ -153,6 +154,27 @@ def test_a_new_view_with_another_block_than_the_prepared_is_refused_and_left():
     assert do.VotePrepare not in kinds(effects)
 
 
+def test_V3_a_primary_that_lacks_the_newest_block_fetches_it_before_it_opens_the_view():
+    primary = replica(1, view=1, entered=False)
+    last = kit.certificate(A, 0)
+    changes = [kit.view_change(1, 1)] + [kit.view_change(1, i, 2, last) for i in (0, 2, 3)]
+    effects = receive(primary, *changes)
+    assert do.CatchUp(Height(1)) in effects
+    assert not {do.MakeProposal, do.VoteNewView} & set(kinds(effects))
+    effects = primary.step(Applied(A, last, True, Seat(kit.MEMBERSHIP, 1)))
+    own = kit.view_change(1, 1, 2, last)
+    effects += primary.voted(own)
+    assert do.MakeProposal(Height(2), View(1)) in effects
+
+
+def test_V2_a_new_view_that_leaves_a_height_out_is_refused():
+    backup = replica(3, view=1, entered=False)
+    changes = [kit.view_change(1, i) for i in (0, 1, 2)]
+    beyond = kit.block(height=2)
+    receive(backup, kit.new_view(changes, kit.pre_prepare(beyond, 1)))
+    assert (backup.height, backup.view, backup.entered) == (1, 2, False)
+
+
 def test_I10_an_old_new_view_does_not_move_a_replica_back():
     backup = replica(3, view=5, entered=False)
     changes = [kit.view_change(1, i) for i in (0, 1, 2)]
@@ -165,6 +187,28 @@ def test_a_certificate_below_proves_that_its_view_was_entered():
     backup.step(Applied(A, kit.certificate(A, 0), False, SEAT))
     assert backup.step(CertificateSeen(kit.certificate(A, 4, (0, 1, 2)))) != []
     assert (backup.view, backup.entered) == (4, True)
+
+
+def test_M1_a_view_that_the_new_voters_cannot_be_shown_is_voted_for_again():
+    # It was entered at height 1; the block of that height was decided in view 0, and changed who
+    # votes: they can check neither the NEW-VIEW nor its view-changes.
+    backup = replica(1)
+    receive(backup, kit.new_view([kit.view_change(2, i) for i in (0, 2, 3)], kit.pre_prepare(A, 2)))
+    assert (backup.view, backup.entered) == (2, True)
+    fewer = Membership(kit.MEMBERSHIP.validators[:3])
+    certificate = kit.certificate(A, 0)
+    effects = backup.step(Applied(A, certificate, False, Seat(fewer, 1)))
+    assert do.VoteViewChange(Height(2), View(2), certificate, None, fewer.hash) in effects
+    assert not backup.entered
+
+
+def test_M1_a_view_that_the_certificate_of_the_change_shows_stays_entered():
+    backup = replica(1)
+    receive(backup, kit.new_view([kit.view_change(2, i) for i in (0, 2, 3)], kit.pre_prepare(A, 2)))
+    fewer = Membership(kit.MEMBERSHIP.validators[:3])
+    effects = backup.step(Applied(A, kit.certificate(A, 2), False, Seat(fewer, 1)))
+    assert do.VoteViewChange not in kinds(effects)
+    assert (backup.view, backup.entered) == (2, True)
 
 
 @pytest.mark.parametrize("timer", list(Timer))

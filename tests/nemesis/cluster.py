@@ -25,6 +25,7 @@ from tests.nemesis.isolation import Loopback, Namespaces, faketime_library
 from tests.nemesis.proxy import CLIENTS, Proxy
 
 PEER_PORT, API_PORT = 7101, 7102
+NODE_FILE = "node.toml"
 CLIENT_SECONDS = 8.0
 EXIT_FAULT = 3
 """Exit code of a validator that ended itself."""
@@ -119,7 +120,7 @@ class Cluster:
             endpoints = self.genesis.members[node.number].endpoints
             public = self.place.proxy_host(node.number)
             own = self.place.node_host(node.number)
-            file = node.home / "node.toml"
+            file = node.home / NODE_FILE
             text = file.read_text("utf-8")
             # The genesis document names the proxy; the validator itself listens behind it.
             file.write_text(text.replace(f'"{public}:', f'"{own}:'), "utf-8")
@@ -157,7 +158,7 @@ class Cluster:
             "nodes.cli.main",
             "node",
             "run",
-            str(node.home / "node.toml"),
+            str(node.home / NODE_FILE),
         ]
         environment = dict(os.environ)
         library = faketime_library()
@@ -210,6 +211,33 @@ class Cluster:
     def set_clock(self, node: Node, seconds: int) -> None:
         """Its wall clock is off by so much, within two seconds from now."""
         (node.home / "clock").write_text(f"{seconds:+d}\n")
+
+    async def renew_key(self, node: Node, within_s: float) -> str:
+        """``yilian keys renew`` of a stopped validator, killed after so long.
+
+        Returns what it said if it did not succeed, else nothing.
+        """
+        words = [
+            sys.executable,
+            "-m",
+            "nodes.cli.main",
+            "keys",
+            "renew",
+            str(node.home / NODE_FILE),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *self.place.command(node.number, words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), within_s)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return f"killed after {within_s:.1f} s"
+        return "" if process.returncode == 0 else said.decode("utf-8", "replace")[-300:]
 
     def _note_exit(self, node: Node) -> bool:
         """Whether its process ended by itself; an end that nothing explains is kept."""

@@ -1,15 +1,17 @@
 """The nemesis: what it does to validators, disks, clocks and links, and how an operator heals it.
 
 What destroys (disks, votes, clocks) hits at most f validators at a time, counting those that only
-observe since their votes were lost. Killing, pausing and cutting off may hit any number.
+observe since their votes were lost, until they have a new key. Killing, pausing and cutting off
+may hit any number.
 """
 
 import asyncio
+import itertools
 import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -22,8 +24,8 @@ from tests.nemesis.workload import Workload
 CATCH_UP_SECONDS = 600.0
 PROGRESS_SECONDS = 240.0
 """After a heal, clients are answered within this time, or the network is not live (LIVE-1)."""
-LATE_SHARE, LATE_SECONDS = 0.15, 60.0
-"""Votes are destroyed for good only in this last part: such a validator observes ever after."""
+RENEWAL_SECONDS = 60.0
+"""After so long the command is killed, and run again."""
 
 STOP_FILE = "stop"
 """Who makes this file in the run's directory ends the faults; what was done is judged."""
@@ -78,6 +80,10 @@ class Nemesis:
             ("ledger_truncated", self._ledger_truncated),
             ("ledger_flipped", self._ledger_flipped),
             ("backup_restored", self._backup_restored),
+            ("safety_truncated", self._safety_truncated),
+            ("safety_flipped", self._safety_flipped),
+            ("safety_lost", self._safety_lost),
+            ("safety_stale", self._safety_stale),
         ]
         if isinstance(self._cluster.place, Namespaces):
             kinds.append(("disk_full", self._disk_full))
@@ -90,31 +96,14 @@ class Nemesis:
         self._random.shuffle(kinds)
         return kinds
 
-    def _late_kinds(self) -> list[tuple[str, Fault]]:
-        """Taken from the end: the truncations often leave the vote, the others never do."""
-        kinds: list[tuple[str, Fault]] = [
-            ("safety_flipped", self._safety_flipped),
-            ("safety_lost", self._safety_lost),
-            ("safety_stale", self._safety_stale),
-        ]
-        self._random.shuffle(kinds)
-        return kinds + [("safety_truncated", self._safety_truncated)] * 2
+    def _sequence(self) -> Iterator[tuple[str, Fault]]:
+        """Each kind once, however short the run; then again and again."""
+        yield from self._kinds()
+        while self._left > 0:
+            yield from itertools.takewhile(lambda _: self._left > 0, self._kinds())
 
     async def _processes(self) -> None:
-        """Each kind once, however short the run; then again and again; votes in the end."""
-        first, again = self._kinds(), self._kinds()
-        late = self._late_kinds()
-        late_from = max(self._seconds * LATE_SHARE, LATE_SECONDS)
-        untried = True
-        while self._left > 0 or first or (untried and self._budget()):
-            if not first and self._left < late_from and late and self._budget():
-                kind, fault = late.pop()
-                untried = untried and kind == "safety_truncated"
-            elif first:
-                kind, fault = first.pop()
-            else:
-                again = again or self._kinds()
-                kind, fault = again.pop()
+        for kind, fault in self._sequence():
             await fault()
             await self._progress(kind)
             await asyncio.sleep(self._random.uniform(1, 3))
@@ -235,7 +224,7 @@ class Nemesis:
             file.seek(position)
             file.write(bytes([byte]))
 
-    async def _lose_votes(self, kind: str, harm: Callable[[Node], None], late: bool) -> None:
+    async def _lose_votes(self, kind: str, harm: Callable[[Node], None], shows: bool) -> None:
         """Harms a safety store; the validator must then only observe, if it can know."""
         if self._budget() < 1:
             return
@@ -246,8 +235,31 @@ class Nemesis:
         harm(node)
         self._cluster.restart_node(node)
         await self._caught_up(node)
-        if late and not node.observer:
+        if shows and not node.observer:
             self.anomalies.append(f"{node.name} votes after {kind}")
+        await self._renew(node)
+
+    async def _renew(self, node: Node) -> None:
+        """As the manual says: stop, renew the key, start; then the validator votes again.
+
+        The first try of the command may be killed; the next one goes on where it was.
+        """
+        if not node.observer:
+            return
+        self._cluster.kill(node)
+        self._count("key_renewed", node.name)
+        if self._random.random() < 0.5:
+            await self._cluster.renew_key(node, within_s=self._random.uniform(0.5, 4))
+        said, deadline = "", time.monotonic() + CATCH_UP_SECONDS
+        while time.monotonic() < deadline:
+            said = await self._cluster.renew_key(node, within_s=RENEWAL_SECONDS)
+            if not said:
+                break
+        self._cluster.restart_node(node)
+        while node.observer and time.monotonic() < deadline:
+            await self._caught_up(node)
+        if node.observer:
+            self.anomalies.append(f"{node.name} does not vote with its new key: {said}")
 
     async def _safety_truncated(self) -> None:
         """As a torn last append: the votes of the newest height may be forgotten."""
@@ -285,6 +297,7 @@ class Nemesis:
         await self._caught_up(node)
         if not node.observer:
             self.anomalies.append(f"{node.name} votes with an old copy of its safety store")
+        await self._renew(node)
 
     async def _backup_restored(self) -> None:
         """An old copy of chain and safety store together: by the manual nobody may do this.

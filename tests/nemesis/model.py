@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger.codec import Value
+from ledger.crypto.keys import PublicKey
 
 PERMISSION_HEIGHTS = 1_000
 
@@ -56,6 +57,7 @@ class Model:
         """Entries of each patient's log; None for a change of status."""
         self.grants: dict[bytes, Grant] = {}
         self.disclosures: dict[bytes, int] = defaultdict(int)
+        self.renewed_keys: set[bytes] = set()
 
     def answer(self, call: Call, height: int) -> Answer:
         """Code and fields of the receipt; changes the model."""
@@ -115,6 +117,14 @@ class Model:
             return "audit/permission-expired", (grant.expires,)
         self.disclosures[grant.patient] += 1
         return "ok", (self.disclosures[grant.patient] - 1,)
+
+    def _governance_renew_key(self, call: Call, height: int) -> Answer:
+        encoded = call.args[0]
+        assert isinstance(encoded, bytes)
+        if encoded in self.renewed_keys:
+            return "governance/key-exists", ()
+        self.renewed_keys.add(encoded)
+        return "ok", (PublicKey.decode(encoded).key_id,)
 
     def _grant(self, call: Call) -> Grant | None:
         permission = call.args[0]

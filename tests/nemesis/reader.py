@@ -2,15 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ledger import codec
 from ledger.errors import LedgerError, WorldFault
-from ledger.light.trust import TrustedChain, trust_genesis, verify_header
+from ledger.light.bundles import MembershipChange
+from ledger.light.trust import advance, trust_genesis
 from ledger.merkle import log_tree
 from ledger.primitives import Hash32, PatientKey
-from ledger.types.block import Block, Header, Receipt
+from ledger.types.block import Block, Receipt
 from ledger.types.certificate import CertifiedHeader, QuorumCertificate
 from ledger.types.entries import Row, decode_patient_entry, patient_log
 from ledger.types.genesis import Genesis
@@ -57,7 +58,6 @@ class ChainReader:
         self._genesis = genesis
         self._archive = archive
         self._trusted = trust_genesis(genesis.encode(), genesis.chain_id)
-        self._parent: Header | None = None
         self.hashes: list[Hash32] = []
         """Header hashes of what is in the archive, from height 1 on."""
         self.anomalies: list[Anomaly] = []
@@ -82,15 +82,19 @@ class ChainReader:
             for data in await _at_once(http, "/v1/blocks", heights):
                 if isinstance(data, RequestRefused):
                     raise data
-                self._keep(data)
+                await self._keep(http, data)
 
-    def _keep(self, data: bytes) -> None:
+    async def _keep(self, http: HttpClient, data: bytes) -> None:
         """The next block of the archive: certificate, parent, and both roots are verified."""
         block, receipts, certificate = _decoded(data)
-        header = self._verified(CertifiedHeader(block.header, certificate))
+        header, newest = block.header, CertifiedHeader(block.header, certificate)
         if header.height != len(self.hashes) + 1:
             self._report(f"height {header.height} was shown for {len(self.hashes) + 1}")
-        if self._parent is not None and header.parent != self._parent.hash:
+        changes: Sequence[MembershipChange] = ()
+        if header.next_membership != header.membership:
+            changes = (await ChainClient(http).membership_changes(self._trusted.height))[:1]
+        self._trusted = advance(self._trusted, changes, newest)
+        if self.hashes and header.parent != self.hashes[-1]:
             self._report(f"height {header.height} does not follow its parent")
         for root, entries in (
             (header.transaction_root, block.transactions),
@@ -100,7 +104,6 @@ class ChainReader:
                 self._report(f"height {header.height}: a root is not that of its entries")
         with self._archive.open("ab") as file:
             file.write(len(data).to_bytes(4, "big") + data)
-        self._parent = header
         self.hashes.append(header.hash)
 
     def blocks(self) -> Iterator[CommittedBlock]:
@@ -111,7 +114,7 @@ class ChainReader:
                 yield CommittedBlock(block.header.height, _calls(block, receipts))
 
     async def compare(self, name: str, http: HttpClient) -> int:
-        """SAFE-1: every header that another validator has is certified and the same.
+        """SAFE-1: every header that another validator has is the one that was verified.
 
         Downwards to where it began at a snapshot; what is before that, the parents' hashes fix.
         Returns how many there were; raises LedgerError.
@@ -125,7 +128,7 @@ class ChainReader:
                     if not same:
                         self._report(f"{name} has no block at height {height}")
                     return same
-                header = self._verified(CertifiedHeader.decode(data))
+                header = CertifiedHeader.decode(data).header
                 if header.height != height or header.hash != self.hashes[height - 1]:
                     self._report(f"{name} has another block at height {height}")
                 same += 1
@@ -145,11 +148,6 @@ class ChainReader:
             expected = [None if row is None else row.root for row in model.logs.get(patient, [])]
             if rows != expected:
                 self._report(f"{name} proves another list of a patient than the model has")
-
-    def _verified(self, untrusted: CertifiedHeader) -> Header:
-        # From genesis, not from the last: memberships do not change, and each stands alone.
-        trusted: TrustedChain = self._trusted
-        return verify_header(trusted, untrusted)
 
     def _report(self, text: str) -> None:
         self.anomalies.append(Anomaly("chain", text))

@@ -5,6 +5,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pydicom
 import pytest
 from rich.cells import cell_len
 
+from ledger.light.checkpoint import Checkpoint
 from ledger.types.residents import share_token_hash, share_verifier
 from nodes.client.clock import wall_ms
 from nodes.client.connect import gateway_of
@@ -20,6 +22,7 @@ from nodes.local_network import LocalNetwork
 from nodes.resident.client import ResidentClient
 from nodes.signer.key_files import FileSigner
 from tests.network.support import NATIONAL_ID, SAMPLE, Done, read_documents, ready, stopping, yilian
+from tests.vectors import fixed
 
 pytestmark = pytest.mark.network
 
@@ -243,6 +246,33 @@ def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(
         assert str(proof) in failure(again, 2)
 
 
+def test_LIGHT_1_a_printed_checkpoint_is_compared_with_two_hospitals(
+    network: LocalNetwork, tmp_path: Path
+) -> None:
+    genesis, evidence = network.directory / "genesis.bin", tmp_path / "fork"
+    config = network.config("hospital-a", "gateway")
+    printed = json_of("light", "checkpoint", config)
+    text = printed["checkpoint"]
+    assert Checkpoint.from_text(text).header_hash.hex() == printed["header"]
+    assert "█" in text_of("light", "checkpoint", config)  # the QR code
+    between = ("light", "compare", genesis, "hospital-b", "hospital-c", "--evidence", evidence)
+    for start in ((), ("--checkpoint", text)):
+        agreed = json_of(*between, *start)
+        assert agreed["agree"] is True
+        assert agreed["height"] >= printed["height"]
+    other = fixed.named_hash("another")
+    for name, said in (
+        ("chain_id", "it belongs to chain"),
+        ("header_hash", "have the checkpoint printed again"),
+    ):
+        false = replace(Checkpoint.from_text(text), **{name: other})
+        error = failure(yilian(*between, "--checkpoint", false.text), 1)
+        assert said in error
+    assert "--checkpoint" in failure(yilian(*between, "--checkpoint", text[:-4]), 2)
+    assert "hospital-z" in failure(yilian(*between[:4], "hospital-z", *between[5:]), 3)
+    assert not evidence.exists()
+
+
 def test_PRIV_1_no_log_and_no_ledger_names_the_person(
     network: LocalNetwork, found: dict[str, Any], home: Path
 ) -> None:
@@ -317,6 +347,63 @@ async def test_ACC_2_a_resident_forbids_grants_shares_and_ends_it(
         _, entries = await resident.accesses()
     assert [entry.basis for entry in entries[-3:]] == ["break-glass", "permission", "share"]
     assert entries[-1].permission == share
+
+
+async def test_G8_staff_see_what_a_patient_wishes_and_answer_it(
+    network: LocalNetwork, found: dict[str, Any], home: Path
+) -> None:
+    of_a = network.config("hospital-a", "gateway")
+    signer, genesis = FileSigner.load(home / "key.pem"), network.genesis
+    until = wall_ms() + 3_600_000
+
+    def wishes() -> Any:
+        return json_of("consent", "show", of_a, "--id", "-", stdin=PERSON)
+
+    def on_screen() -> str:
+        return text_of("consent", "show", of_a, "--id", "-", stdin=PERSON)
+
+    async with gateway_of(genesis, "hospital-a", RequestIdentity(signer, genesis.chain_id)) as http:
+        resident = ResidentClient(http, genesis, signer)
+        before = (await resident.accesses())[1]
+        await resident.execute("consent", "direct", ["hospital-c", None, [], [], until])
+        await resident.execute("copy", "request", ["hospital-a"])
+        hashes = [secrets.token_bytes(32), secrets.token_bytes(32)]
+        row = int(index_of(found, "Observation"))
+        (share, _) = (
+            await resident.execute("share", "create", [[row], "resident", *hashes, until, 2])
+        ).fields
+        seen = await asyncio.to_thread(wishes)
+        assert seen["patient"] == found["patient"]
+        (directive,) = seen["directives"]
+        assert (directive["who"], directive["views"], directive["holds"]) == (
+            "hospital-c", "nothing", True,
+        )  # fmt: skip
+        assert [copy["state"] for copy in seen["copies"]] == ["requested"]
+        assert seen["shares"][-1]["share"] == bytes(share).hex()
+        assert seen["shares"][-1]["state"] == "open"
+        assert seen["keys"] == [signer.public_key.key_id.hex()]
+        assert not [line for line in (await asyncio.to_thread(on_screen)).splitlines()
+                    if cell_len(line) > 80]  # fmt: skip
+
+        def decide(*words: str) -> Done:
+            return yilian("consent", "decide-copy", of_a, seen["patient"], *words, "--json")
+
+        assert "--days" in failure(await asyncio.to_thread(decide), 2)
+        wrong = ("--refuse", "no-time")
+        assert "identity-not-proved" in failure(await asyncio.to_thread(decide, *wrong), 2)
+        assert (await asyncio.to_thread(decide, "--days", "30")).returncode == 0
+        assert "copy/no-request" in failure(await asyncio.to_thread(decide, "--days", "3"), 1)
+        end = ("consent", "end-share", of_a, bytes(share).hex())
+        await asyncio.to_thread(text_of, *end)
+        assert "share/ended" in failure(await asyncio.to_thread(yilian, *end), 1)
+        # Another hospital does not serve it.
+        end = ("consent", "end-share", network.config("hospital-b", "gateway"), end[-1])
+        assert "share/not-permitted" in failure(await asyncio.to_thread(yilian, *end), 1)
+        seen = await asyncio.to_thread(wishes)
+        assert [copy["state"] for copy in seen["copies"]] == ["approved"]
+        assert seen["shares"][-1]["state"] == "ended"
+        assert (await resident.accesses())[1] == before  # no record was shown
+        await resident.execute("consent", "withdraw", ["hospital-c", None])
 
 
 def test_texts_fit_80_columns(

@@ -1,7 +1,8 @@
 """The documents are true to the code: links, paths, commands, configuration, errors."""
 
+import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,45 @@ def test_the_manual_names_errors_that_exist() -> None:
     everything = "\n".join(m.text for m in modules("ledger", "contracts", "nodes").values())
     assert named
     assert {name for name in named if f"class {name}(" not in everything} == set()
+
+
+CODE = re.compile(r"[a-z-]+/[a-z-]+")
+REFUSALS = {"Problem", "Refused", "TransactionRefused", "SubmitResult"}
+OF_EVERY_CONTRACT = {"unknown-action", "bad-arguments", "not-permitted"}
+
+
+def codes_in(trees: Iterable[ast.AST]) -> set[str]:
+    """Codes with which something is refused, where they stand as a text or a constant."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    constants = {
+        target.id: node.value.value
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    values = [
+        argument.value if isinstance(argument, ast.Constant) else constants.get(argument.id)
+        for node in nodes
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in REFUSALS
+        for argument in node.args
+        if isinstance(argument, ast.Constant | ast.Name)
+    ]
+    return {each for each in values if isinstance(each, str) and CODE.fullmatch(each)}
+
+
+def test_every_code_is_explained_and_none_that_there_is_not() -> None:
+    sources = modules("ledger", "contracts", "nodes").values()
+    used = codes_in(ast.parse(module.text) for module in sources)
+    page = text(ROOT / "docs/codes.md")
+    explained = {each for each in INLINE.findall(page) if CODE.fullmatch(each)}
+    assert len(used) > 80
+    general = {each for each in used if each.partition("/")[2] in OF_EVERY_CONTRACT}
+    assert used - general - explained == set()
+    # Some are put together, as share/ and why it is closed.
+    everything = "\n".join(module.text for module in sources)
+    reasons = {each.partition("/")[2] for each in explained - used}
+    assert {reason for reason in reasons if f'"{reason}"' not in everything} == set()
 
 
 def test_every_decision_is_listed() -> None:

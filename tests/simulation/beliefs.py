@@ -40,7 +40,9 @@ class BeliefJudge:
                 self._refuse(node, name, flaw(held))  # type: ignore[operator]  # each its own
         for signer, change in replica._view_changes._by_signer.items():
             name = f"view-change of {signer}"
-            if self._held.get((node, name)) is not change and change.height in self._law.voting:
+            # Who votes above its own height it cannot know: that is judged when it is there.
+            known = change.height <= replica.height and change.height in self._law.voting
+            if known and self._held.get((node, name)) is not change:
                 self._held[node, name] = change
                 self._refuse(node, name, self._law.view_change_flaw(change))
         for kind, book in (("PREPARE", this_height.prepares), ("COMMIT", this_height.commits)):

@@ -301,6 +301,13 @@ class DiskStorage(MemoryStorage):
             raise Violation("L2", f"a damaged value in column {key[0]} is believed")
         return value
 
+    def view(self) -> "DiskStorage":
+        """What it holds now, with the rot that is in it."""
+        self._check_open()
+        held = DiskStorage(self._disk, self._sealed)
+        held.rotten = set(self.rotten)
+        return held
+
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """As ``get``, for each of them."""
         rows = super().scan(prefix, start)

@@ -271,13 +271,15 @@ def _heal_all(swarm: Swarm) -> list[int]:
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
     reliable, quorum = swarm.reliable(), oracle.quorum(swarm.chain.newest.n)
-    unheard = _change_is_unheard(swarm, reliable)
-    if swarm.votes.pending or unheard:
-        quorum = len(reliable)  # the change may be carried now, and all may be needed after it
+    # Then a change may be carried or heard of now, and all may be needed after it: also one whom
+    # it gives a vote.
+    changing = swarm.votes.pending or _change_is_unheard(swarm, reliable)
+    if changing:
+        quorum = len(reliable)
     core = sorted(random.sample(reliable, random.randint(quorum, len(reliable))))
     for index, disk in enumerate(swarm.disks):
         disk.space, disk.fuse.left, disk.sync_fails = None, 0, False
-        if index in core or (unheard and index in swarm.honest()):
+        if index in core or (changing and index in swarm.honest()):
             if swarm.nodes[index].driver is None or disk.failed:
                 swarm.kill(index)
                 swarm.start(index)
@@ -290,7 +292,7 @@ def _heal_all(swarm: Swarm) -> list[int]:
 def _change_is_unheard(swarm: Swarm, reliable: list[int]) -> bool:
     """Whether some do not have the block of the newest change of votes: their quorum is another.
 
-    Then all correct nodes come back, or the only one that has the block might stay dead.
+    The only one that has the block might stay dead.
     """
     voting = swarm.chain.voting
     changed_at = max((h for h in voting if h > 1 and voting[h] != voting[h - 1]), default=None)
@@ -323,6 +325,7 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
     others until they leave, too. While a liar votes in its place, that need not be soon; when the
     liars leave with it, or where f is 0, the others follow at once. Further nobody goes.
     """
+    core = [index for index in core if swarm.votes.may_vote(index)]
     patience, timeout = QUIET_PATIENCE_TIMEOUTS, swarm.options.timeout_ms
     membership = swarm.chain.newest
     quorum = oracle.quorum(membership.n)
@@ -331,7 +334,9 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
         return len(core) - len(_together(swarm, core))
 
     # Who lacks what the others are deciding may run out of patience: that comes first to an end.
-    swarm.run(patience * timeout, lambda: _nothing_pending(swarm, core))
+    if not swarm.run(PATIENCE_TIMEOUTS * timeout, lambda: _nothing_pending(swarm, core)):
+        waiting = {i: len(swarm.running_at(i)[0].mempool) for i in core}
+        raise Violation("LIVE-1", f"work waits for ever in the core: {waiting}")
     settled = swarm.run(patience * timeout, lambda: len(core) - apart() >= quorum)
     if not settled and apart() > membership.n - quorum:
         swarm.run(PATIENCE_TIMEOUTS * timeout, lambda: apart() <= membership.n - quorum)
@@ -359,7 +364,7 @@ def _stays_calm(swarm: Swarm, core: list[int]) -> None:
         _commits(swarm, core, {swarm.client(swarm.random.choice(core)).id})
         if replica.height not in ahead or swarm.chain.newest != membership:
             return  # a liar's own transactions made more blocks; the next primary may be another
-        after = {i: swarm.running_at(i)[0].replica.view for i in together}
+        after = {i: swarm.running_at(i)[0].replica.view for i in core}
         if max(after.values()) > furthest:
             raise Violation("LIVE-1", f"view {view} became {after} though nothing fails any more")
 
@@ -379,7 +384,9 @@ def _puts_evidence_on_chain(swarm: Swarm, core: list[int]) -> None:
     voters = set(core) & set(swarm.reliable())
 
     def done() -> bool:
-        return not any(list(swarm.running_at(i)[0].evidence.pending()) for i in voters)
+        # The first to have the block drops it; all are asked for it below.
+        level = len({swarm.running_at(i)[1].height for i in core}) == 1
+        return level and not any(list(swarm.running_at(i)[0].evidence.pending()) for i in voters)
 
     if not swarm.run(PATIENCE_TIMEOUTS * swarm.options.timeout_ms, done):
         raise Violation("I15", f"evidence waits in core {core}")

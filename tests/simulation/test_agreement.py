@@ -1,13 +1,19 @@
 """Agreement, view change, restart and catch-up, on real drivers in simulated time."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 
 from ledger.catchup import Status
 from ledger.consensus.messages import Commit, NewView, Prepare, PrePrepare
 from ledger.primitives import Height, View
+from nodes.driver import World
 from nodes.frames import Channel, frame
+from nodes.storage.ledger_store import LedgerStore
 from tests.simulation.byzantine import consensus_message
 from tests.simulation.cluster import TIMEOUT_MS, Cluster
+from tests.simulation.swarm import NodeClock
 from tests.vectors import fixed
 
 
@@ -68,6 +74,45 @@ def test_SAFE_3_a_killed_node_catches_up_and_votes_again():
     after = cluster.registration(3)
     cluster.submit(3, after)
     assert cluster.run(30 * TIMEOUT_MS, lambda: cluster.committed_everywhere([after]))
+    cluster.check_agreement()
+
+
+def test_V2_view_changes_leave_no_height_out():
+    cluster = started(4)
+    for victim in (0, 1, 2):  # each is primary when it dies
+        cluster.kill(victim)
+        sent = cluster.registration(3)
+        cluster.submit(3, sent)
+        assert cluster.run(60 * TIMEOUT_MS, lambda sent=sent: cluster.committed_everywhere([sent]))
+        cluster.start(victim)
+        cluster.run(2 * TIMEOUT_MS)
+    assert {driver.replica.view for driver in cluster.running()} == {3}
+    for node in cluster.nodes:
+        headers = [node.store.header(h) for h in range(1, node.store.height + 1)]
+        assert [header.height for header in headers] == list(range(1, len(headers) + 1))
+        assert all(b.parent == a.hash for a, b in itertools.pairwise(headers))
+
+
+@pytest.mark.parametrize("skew_ms", [-86_400_000, -3_600_000, 86_400_000])
+def test_T2_who_catches_up_does_not_ask_its_own_clock(skew_ms):
+    class OneClockJumped(Cluster):
+        def world(self, index: int, store: LedgerStore) -> World:
+            clock = NodeClock(self.clock, skew_ms if index == 3 else 0)
+            return replace(super().world(index, store), clock=clock)
+
+    cluster = OneClockJumped(4)
+    cluster.start(0, 1, 2)
+    for _ in range(5):
+        cluster.submit(1, cluster.registration(1))
+        cluster.run(500)
+    top = max(cluster.heights())
+    assert top >= 5
+    cluster.start(3)
+    assert cluster.run(5_000, lambda: cluster.heights()[3] >= top)
+    # Whether it takes part or not: the others decide, and it follows.
+    after = cluster.registration(2)
+    cluster.submit(2, after)
+    assert cluster.run(60 * TIMEOUT_MS, lambda: cluster.committed_everywhere([after]))
     cluster.check_agreement()
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from random import Random
 from typing import Protocol, cast
 
-from ledger.primitives import MemberId
+from ledger.primitives import Height, MemberId
 from ledger.types.governance import Change, GiveVote, TakeVote
 from ledger.types.membership import Membership
 from ledger.types.transaction import SignedTransaction
+from nodes.storage.errors import StorageCorrupt
+from nodes.storage.layout import Newest
 from nodes.storage.safety_store import FileSafetyStore
 from tests.simulation.cluster import Node
-from tests.simulation.disk import SAFETY_FILE, Disk, DiskPath
+from tests.simulation.disk import SAFETY_FILE, Disk, DiskPath, DiskStorage
 from tests.simulation.judges import ChainJudge
 from tests.simulation.losses import Losses
 from tests.simulation.options import Options
@@ -35,6 +37,9 @@ class Consortium(Protocol):
 
     def note(self, fault: str) -> None:
         """Counts it."""
+
+    def storage(self, index: int) -> DiskStorage:
+        """The ledger on a node's disk."""
 
     def alive(self) -> list[int]:
         """Nodes whose process runs."""
@@ -122,13 +127,13 @@ class Votes:
         node, disk = self._swarm.nodes[index], self._swarm.disks[index]
         self._swarm.note("key renewed")
         self._swarm.kill(index)
+        height = self._height_on_disk(index)
         disk.files.pop(SAFETY_FILE, None)
         path = cast(Path, DiskPath(disk, SAFETY_FILE))
         FileSafetyStore.create(path)
-        if node.store is not None:
-            safety = FileSafetyStore(path)
-            safety.settle(node.store.height)  # or it would look older than the chain
-            safety.close()
+        safety = FileSafetyStore(path)
+        safety.settle(height)  # or it would look older than the chain
+        safety.close()
         node.signer = FixedSigner(f"validator {node.index}, renewal {len(self.new_keys)}")
         self.new_keys.append(node.signer)
         self._swarm.chain.knows(node.signer.public_key)
@@ -138,3 +143,15 @@ class Votes:
         for each in self._random.sample(alive, min(2, len(alive))):
             if self._swarm.nodes[each].driver is not None:
                 self._swarm.hand_in(each, sent)
+
+    def _height_on_disk(self, index: int) -> Height:
+        """Of a node that does not run; a damaged ledger is moved aside first, as the manual says.
+
+        A block may be on disk though the process that wrote it ended before it knew.
+        """
+        try:
+            newest = Newest.read(self._swarm.storage(index))
+        except StorageCorrupt:
+            self._swarm.losses.move_aside(index)
+            newest = None
+        return Height(0) if newest is None else newest.height
