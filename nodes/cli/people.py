@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from nodes.cli.output import BadArgument, hex_argument, print_json, print_table, reported_errors
+from nodes.cli.output import BadArgument, hex_argument, print_json, reported_errors
 
 T = TypeVar("T")
 
@@ -282,11 +282,7 @@ def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> No
     """
     with reported_errors():
         from nodes.cli import outsiders
+        from nodes.cli.show import show_accesses
 
         found = _run(outsiders.resident_accesses(home, _new(proof, "--proof")))
-        if json:
-            print_json(found)
-            return
-        columns = ["time", "reader", "holder", "view", "purpose", "basis", "records", "covered"]
-        rows = [[item[name] for name in columns] for item in found["accesses"]]
-        print_table("Who was shown your records", columns, rows)
+        print_json(found) if json else show_accesses(found)

@@ -99,19 +99,34 @@ def access_members(
             "records": ", ".join(map(str, item.rows)) or "list only",
             "height": item.height,
             "permission": item.permission.hex(),
-            "covered": _covered(certificate),
         }
+        | _certificate_members(certificate)
         for item, certificate in zip(entries, certificates, strict=True)
     ]
 
 
-def _covered(certificate: PermissionCertificate | DisclosureNotCovered) -> str:
+def _certificate_members(certificate: PermissionCertificate | DisclosureNotCovered) -> Members:
     if isinstance(certificate, DisclosureNotCovered):
-        return f"NO: {certificate.reason}"
+        return {"covered": False, "why_not": certificate.reason, "ends": None}
     granted = certificate.granted
-    if isinstance(granted, Permission):
-        return f"to height {granted.expires}"
-    return f"to {utc_text(granted.until_ms)}"
+    ends = (
+        f"height {granted.expires}"
+        if isinstance(granted, Permission)
+        else utc_text(granted.until_ms)
+    )
+    return {"covered": True, "why_not": None, "ends": ends}
+
+
+def show_accesses(found: Members) -> None:
+    """The access log as a table, and whether a permission or share covered each entry."""
+    columns = ["time", "reader", "holder", "view", "purpose", "basis", "records"]
+    rows = [[item[name] for name in columns] for item in found["accesses"]]
+    print_table("Who was shown your records", columns, rows)
+    open_ = [item for item in found["accesses"] if not item["covered"]]
+    covered = len(rows) - len(open_)
+    typer.echo(f"{covered} of {len(rows)} are covered by their permission or share, as proved.")
+    for item in open_:
+        typer.echo(f"NOT covered: {item['time']}, {item['reader']}: {item['why_not']}.")
 
 
 def directive_members(directive: Directive, time_ms: int) -> Members:
