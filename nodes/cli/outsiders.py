@@ -207,5 +207,5 @@ async def resident_accesses(home: Path, proof: Path | None) -> Members:
             "complete": True,
             "height": header.height,
             "age_ms": client.session.age_ms(header),
-            "accesses": access_members(entries),
+            "accesses": access_members(entries, await client.certificates(entries)),
         }

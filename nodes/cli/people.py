@@ -278,7 +278,7 @@ def resident_show(
 def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> None:
     """Show who read which of your records, when and why.
 
-    The list is proved complete.
+    The list is proved complete, and what covered each disclosure is checked.
     """
     with reported_errors():
         from nodes.cli import outsiders
@@ -287,6 +287,6 @@ def resident_accesses(home: Home, proof: Proof = None, json: Json = False) -> No
         if json:
             print_json(found)
             return
-        columns = ["time", "reader", "holder", "view", "purpose", "basis", "records"]
+        columns = ["time", "reader", "holder", "view", "purpose", "basis", "records", "covered"]
         rows = [[item[name] for name in columns] for item in found["accesses"]]
         print_table("Who was shown your records", columns, rows)

@@ -10,10 +10,11 @@ import typer
 from ledger.commitment import Disclosure
 from ledger.light.bundles import StateBundle
 from ledger.light.consent import VerifiedShare
+from ledger.light.permissions import DisclosureNotCovered, PermissionCertificate
 from ledger.light.records import VerifiedRecord
 from ledger.light.saved import Provable, SavedProof
 from ledger.primitives import Hash32
-from ledger.types.entries import Disclosed, view_key
+from ledger.types.entries import Disclosed, Permission, view_key
 from ledger.types.residents import CopyRequest, Directive
 from nodes.cli.output import BadArgument, print_fields, print_table
 from nodes.client.records import RecordList, ShownRecord
@@ -81,8 +82,11 @@ def record_members(shown: ShownRecord) -> Members:
     }
 
 
-def access_members(entries: Sequence[Disclosed]) -> list[Members]:
-    """A verified access log, oldest first."""
+def access_members(
+    entries: Sequence[Disclosed],
+    certificates: Sequence[PermissionCertificate | DisclosureNotCovered],
+) -> list[Members]:
+    """A verified access log, oldest first, with what covered each disclosure."""
     return [
         {
             "time": utc_text(item.time_ms),
@@ -94,9 +98,20 @@ def access_members(entries: Sequence[Disclosed]) -> list[Members]:
             "basis": item.basis,
             "records": ", ".join(map(str, item.rows)) or "list only",
             "height": item.height,
+            "permission": item.permission.hex(),
+            "covered": _covered(certificate),
         }
-        for item in entries
+        for item, certificate in zip(entries, certificates, strict=True)
     ]
+
+
+def _covered(certificate: PermissionCertificate | DisclosureNotCovered) -> str:
+    if isinstance(certificate, DisclosureNotCovered):
+        return f"NO: {certificate.reason}"
+    granted = certificate.granted
+    if isinstance(granted, Permission):
+        return f"to height {granted.expires}"
+    return f"to {utc_text(granted.until_ms)}"
 
 
 def directive_members(directive: Directive, time_ms: int) -> Members:

@@ -20,6 +20,12 @@ from ledger.light.bundles import (
     StateBundle,
     decode_bundle,
 )
+from ledger.light.permissions import (
+    DisclosureNotCovered,
+    PermissionCertificate,
+    certificate_of,
+    grant_key,
+)
 from ledger.light.trust import (
     MembershipUnknown,
     TrustedChain,
@@ -176,6 +182,23 @@ class LightSession:
         _, found = await self._ask(lambda: self.chain.state(key), StateBundle, check)
         self._keep(found.header)
         return found
+
+    async def certificates(
+        self, patient: PatientKey, entries: Sequence[Disclosed]
+    ) -> tuple[PermissionCertificate | DisclosureNotCovered, ...]:
+        """What covered each entry of a patient's verified access log, or why nothing did.
+
+        One question for each permission or share; what a server lies about it is raised.
+        """
+        values = {key: await self.state(key) for key in dict.fromkeys(map(grant_key, entries))}
+
+        def judged(entry: Disclosed) -> PermissionCertificate | DisclosureNotCovered:
+            try:
+                return certificate_of(values[grant_key(entry)], entry, patient)
+            except DisclosureNotCovered as error:
+                return error
+
+        return tuple(map(judged, entries))
 
     async def shares(self, patient: PatientKey) -> tuple[tuple[Hash32, consent.VerifiedShare], ...]:
         """All shares of a patient with their ids, open or closed, complete, oldest first."""

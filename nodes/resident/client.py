@@ -9,6 +9,7 @@ from ledger.crypto.keys import Signer
 from ledger.errors import WorldFault
 from ledger.light.bundles import LogBundle
 from ledger.light.consent import VerifiedDirectives, VerifiedShare
+from ledger.light.permissions import DisclosureNotCovered, PermissionCertificate
 from ledger.primitives import Hash32, PatientKey
 from ledger.types.block import Receipt
 from ledger.types.entries import Disclosed, user_key
@@ -71,6 +72,12 @@ class ResidentClient:
     async def accesses(self) -> tuple[LogBundle, tuple[Disclosed, ...]]:
         """Who was shown own records, complete, oldest first, and the proof."""
         return await self.session.access_log(await self.patient())
+
+    async def certificates(
+        self, entries: Sequence[Disclosed]
+    ) -> tuple[PermissionCertificate | DisclosureNotCovered, ...]:
+        """What covered each of those own accesses, or why nothing did."""
+        return await self.session.certificates(await self.patient(), entries)
 
     async def directives(self) -> VerifiedDirectives:
         """What the own patient permits and forbids; some may have ended."""

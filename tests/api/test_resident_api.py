@@ -298,6 +298,15 @@ async def test_ACC_2_a_restricted_doctor_reads_nothing_and_an_emergency_is_marke
     assert (await (await resident(two)).directives()).directives == ()
     await client.read(PATIENT, 0, before)
     assert await bases(two) == [("break-glass", emergency, (0,)), ("permission", before, (0,))]
+    # What covered each, as the chain proves it: still so where a permission was revoked since.
+    await two.execute("resident-1", "access", "revoke", before)
+    own = await resident(two)
+    _, entries = await own.accesses()
+    granted = [found.granted for found in await own.certificates(entries)]
+    assert [each.purpose for each in granted] == ["ETREAT", "TREAT"]
+    assert granted[1].expires + 1 > entries[1].height
+    (found,) = await own.certificates([replace(entries[1], purpose="HRESCH")])
+    assert str(found.reason) == "the permission is for another purpose"
 
 
 POLICY = (

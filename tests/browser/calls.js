@@ -55,6 +55,10 @@ const testimony = ([hospital, changes, header]) =>
     CertifiedHeader.decode(header),
   );
 
+/** @param {import("/light/entries.js").Permission} p */
+const permissionOf = (p) =>
+  [p.reader, p.readerMember, p.patient, p.holder, p.view, p.purpose, p.expires];
+
 /** @type {Record<string, (...args: Argument[]) => unknown>} */
 const CALLS = {
   value: (data, limit) => codec.encode(codec.decode(data, Number(limit), "value")),
@@ -106,10 +110,7 @@ const CALLS = {
     const user = light.decodeUserKey(data);
     return [user.member, user.publicKey.keyId, user.roles, user.validUntilMs, user.patient];
   },
-  permission: (data) => {
-    const p = light.decodePermission(data);
-    return [p.reader, p.readerMember, p.patient, p.holder, p.view, p.purpose, p.expires];
-  },
+  permission: (data) => permissionOf(light.decodePermission(data)),
   "resident keys": (data) => light.decodeResidentKeys(data),
   directives: (data) => light.encodeDirectives(light.decodeDirectives(data)),
   copies: (data) =>
@@ -231,6 +232,15 @@ const CALLS = {
     const bundle = light.decodeBundleOf(data, light.StateBundle);
     const found = await light.verifyOwnShare(trusted(chain), bundle, id, patient, now, maxAge);
     return [light.encodeShare(found.share), found.closed, found.header.timeMs];
+  },
+  "permission certificate": async (chain, data, entry, patient, now, maxAge) => {
+    const bundle = light.decodeBundleOf(data, light.StateBundle);
+    const [from, disclosed] = [trusted(chain), light.decodeDisclosed(entry)];
+    const { permission, share, header } = await light.verifyPermissionCertificate(
+      from, bundle, disclosed, patient, now, maxAge,
+    );
+    const granted = permission ? permissionOf(permission) : share && light.encodeShare(share);
+    return [granted, header.height];
   },
   disclosure: (root, data, files) => {
     const [rules] = rulesOf(files);

@@ -1,5 +1,6 @@
 """The resident's page in Chromium: every screen, what it refuses, and what it never shows."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -122,6 +123,9 @@ def test_ACC_1_who_read_is_shown_and_a_reader_is_restricted(run: Run, phone: Dev
         cards = phone.page.locator(".cards .card")
         await expect(cards.first).to_contain_text("Staff of hospital-b")
         await expect(cards.first).to_contain_text("treatment")
+        covered = f"Permission {before.hex()[:12]}: everything, treatment, until height"
+        await expect(cards.first).to_contain_text(covered)
+        await expect(cards.first).to_contain_text("They leave this reader the same.")
         await cards.first.get_by_role("link", name="Restrict this reader").click()
         await phone.heading("Who may read")
         await phone.page.get_by_role("button", name="Put on the ledger").click()
@@ -134,6 +138,8 @@ def test_ACC_1_who_read_is_shown_and_a_reader_is_restricted(run: Run, phone: Dev
         await doctor.read(patient(number), 0, emergency)
         await phone.go("Who read", "Who read my records")
         await expect(cards.first).to_contain_text("Break-glass")
+        await expect(cards.first).to_contain_text(f"Permission {emergency.hex()[:12]}:")
+        await expect(cards.nth(1)).to_contain_text("They forbid it, except in an emergency.")
         await phone.picture("21-readers")
         await phone.go("Permissions", "Who may read")
         # Narrow: the hospital may read without the details of medication; then take both back.
@@ -202,7 +208,9 @@ def test_a_share_is_opened_with_its_passcode_and_ended(run: Run, phone: Device) 
         await stranger.page.get_by_role("button", name="Open").click()
         await expect(outcome).to_contain_text("The sender has ended this share")
         await phone.go("Who read", "Who read my records")
-        await expect(page.locator(".card").first).to_contain_text("Somebody with a link of yours")
+        opening = page.locator(".card").first
+        await expect(opening).to_contain_text("Somebody with a link of yours")
+        await expect(opening).to_contain_text(re.compile("Share [0-9a-f]{12}: without details"))
         await phone.clean()
 
     run(journey)
@@ -286,6 +294,40 @@ def test_LIGHT_1_nothing_unverified_is_shown(run: Run, phone: Device) -> None:
         await lying("**/records/0?*", lambda body: body.replace(b"6.30", b"9.30"), "altered")
         await phone.go("Who read", "Who read my records")
         await lying("**/logs/*", without_entries, "is not complete")
+        await phone.clean()
+
+    run(journey)
+
+
+def test_ACC_1_what_no_permission_covers_is_named_and_hides_no_other(run: Run) -> None:
+    async def journey(world: World) -> None:
+        phone = await enrolled(world, 26)
+        doctor = await world.staff("hospital-b/treating")
+        for purpose in ("TREAT", "ETREAT"):
+            await doctor.read(patient(26), 0, await doctor.request_permission(patient(26), purpose))
+        asked: list[str] = []
+
+        async def answer(route: Route) -> None:
+            asked.append(route.request.url)
+            honest = await route.fetch()
+            body = await honest.body()
+            lie = body.replace(b"\xa6ETREAT", b"\xa6HRESCH") if b"\xa6ETREAT" in body else body
+            await route.fulfill(response=honest, body=lie)
+
+        permissions = f"**/state/{b'permission/'.hex()}*"
+        await phone.page.route(permissions, answer)
+        await phone.go("Who read", "Who read my records")
+        cards = phone.page.locator(".cards .card")
+        await expect(cards).to_have_count(2)
+        await expect(phone.page.locator(".warning")).to_contain_text("1 disclosures could not be")
+        await expect(cards.nth(0)).to_contain_text("its proof does not fit")
+        await expect(cards.nth(1)).to_contain_text("everything, treatment, until height")
+        assert len(asked) == len(set(asked)) == 2
+        await phone.picture("22-readers-uncovered")
+        await phone.page.unroute(permissions)
+        await phone.page.reload()
+        await expect(cards).to_have_count(2)
+        assert await phone.page.locator(".warning").count() == 0
         await phone.clean()
 
     run(journey)

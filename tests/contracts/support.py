@@ -13,6 +13,8 @@ from contracts.registry import CONTRACTS
 from ledger.codec import Value
 from ledger.contract_api import CallContext, Refused
 from ledger.crypto.keys import PublicKey, Verified, encode_public_key, encode_signature
+from ledger.light.permissions import certificate_of, grant_key
+from ledger.light.verify import VerifiedValue
 from ledger.primitives import (
     Hash32,
     Height,
@@ -23,7 +25,7 @@ from ledger.primitives import (
     Signature,
     TimestampMs,
 )
-from ledger.types.entries import VIEWS
+from ledger.types.entries import VIEWS, Disclosed, access_log
 from ledger.types.genesis import Endpoints, Genesis, Member, Parameters, UserKey
 from ledger.types.residents import enrolment_digest
 from ledger.types.transaction import (
@@ -33,6 +35,7 @@ from ledger.types.transaction import (
     verify_transaction,
 )
 from nodes.view_rules.files import newest_rules
+from tests.vectors import fixed
 
 GENESIS_MS = 1_700_000_000_000
 NOW = TimestampMs(GENESIS_MS + 1_000)
@@ -213,6 +216,16 @@ class Caller:
         except Refused as refused:
             return refused.code, refused.fields
         return None
+
+
+def covered(state: DictState, own: PatientKey) -> list[bool]:
+    """Whether the state covers each entry of a patient's access log, as a light client judges."""
+
+    def judged(entry: Disclosed) -> bool:
+        found = VerifiedValue(state.get(grant_key(entry)), fixed.header())
+        return certificate_of(found, entry, own).header == found.header
+
+    return [judged(Disclosed.decode(data)) for data in state.logs.get(access_log(own), [])]
 
 
 def bind_args(

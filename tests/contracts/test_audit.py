@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from ledger.limits import PERMISSION_HEIGHTS, ROWS_PER_TRANSACTION_MAX
 from ledger.primitives import MemberId
 from ledger.types.entries import Disclosed, ReleaseDisclosed, access_log, release_access_log
-from tests.contracts.support import NOW, USERS, Caller, digest, patient
+from tests.contracts.support import NOW, USERS, Caller, covered, digest, patient
 
 PATIENTS = st.integers(1, 2)
 HOSPITAL = st.sampled_from(["hospital-a", "hospital-b"])
@@ -145,6 +145,12 @@ class AuditMachine(RuleBasedStateMachine):
                     height,
                     NOW,
                 )
+
+    @invariant()
+    def each_disclosure_stays_covered_whatever_is_revoked_later(self):
+        for number, expected in self.disclosed.items():
+            found = covered(self.caller.state, patient(number))
+            assert found == [True] * len(expected)
 
     @invariant()
     def each_hospitals_release_log_holds_what_vendors_saw(self):

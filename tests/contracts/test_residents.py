@@ -22,6 +22,7 @@ from tests.contracts.support import (
     Caller,
     FixedSigner,
     bind_args,
+    covered,
     digest,
     patient,
 )
@@ -417,6 +418,7 @@ class SharesMachine(RuleBasedStateMachine):
     def each_opening_is_in_the_access_log(self):
         entries = log_of(self.caller, 1)
         assert [entry.permission for entry in entries] == self.opened
+        assert covered(self.caller.state, patient(1)) == [True] * len(entries)
         shared = {share["id"]: share for share in self.shares}
         for entry in entries:
             assert (entry.basis == "share") == (entry.permission in shared)
@@ -468,6 +470,7 @@ def test_ACC_2_each_line_of_the_table_decides(directives, treat, emergency):
         caller.time_ms = NOW + DAY_MS
         caller.call("hospital-a/gateway", "audit/disclose", permission, ())
         assert log_of(caller, 1)[-1].basis == "permission"
+        assert all(covered(caller.state, patient(1)))
 
 
 def test_ACC_2_nobody_breaks_the_glass_but_treating_staff():

@@ -16,8 +16,8 @@ from ledger.types.residents import (
     encode_directives,
     share_key,
 )
-from tests.hostile import lies_in_bytes, visits
-from tests.hostile.lies import LIES, lie, now
+from tests.hostile import visits
+from tests.hostile.lies import lie, now
 from tests.hostile.visits import Visit
 from tests.light.kit import MAX_AGE_MS, OTHER_PATIENT, PATIENT, Chain
 from tests.vectors import fixed
@@ -235,8 +235,3 @@ def an_own_share_is_said_not_to_exist(chain: Chain) -> Visit:
     return visits.read_own_share(
         chain.trusted, replace(bundle, value=None), SHARE, PATIENT, now(chain)
     )
-
-
-assert lies_in_bytes  # its lies are told, too
-EVERY_LIE = LIES
-"""Those of ``lies``, of ``lies_in_bytes`` and of this module."""

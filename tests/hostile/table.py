@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ledger.light.permissions import grant_key
 from ledger.light.trust import advance
 from ledger.types.entries import access_log
 from ledger.types.residents import directives_key, share_key
 from tests.hostile import visits
+from tests.hostile.every_lie import EVERY_LIE
 from tests.hostile.lies import RELEASES, now
 from tests.hostile.lies_in_bytes import PERMISSION, USER, with_permissions
-from tests.hostile.lies_of_consent import EVERY_LIE, OTHER_SHARE, SHARE, TOKEN, with_wishes
+from tests.hostile.lies_of_consent import OTHER_SHARE, SHARE, TOKEN, with_wishes
+from tests.hostile.lies_of_permissions import OPENED
 from tests.hostile.visits import Visit
 from tests.light.kit import LIST, OTHER_PATIENT, PATIENT, story
 from tests.vectors import fixed, make_light
@@ -94,6 +97,9 @@ def honest(n: int = 4) -> Iterator[tuple[str, Visit]]:
     yield "own share", visits.read_own_share(trusted, share, SHARE, PATIENT, at)
     other = chain.state_bundle(newest, share_key(OTHER_SHARE))
     yield "a child's share", visits.read_own_share(trusted, other, OTHER_SHARE, OTHER_PATIENT, at)
+    for name, entry in (("permission", fixed.disclosed()), ("share", OPENED)):
+        granted = chain.state_bundle(newest, grant_key(entry))
+        yield f"what covered: {name}", visits.read_certificate(trusted, granted, entry, at)
     for name, case in recorded_records():
         if "result" in case:
             yield f"a record: {name}", visit_of(case)

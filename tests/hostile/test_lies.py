@@ -20,7 +20,7 @@ from nodes.api.server import create_app
 from nodes.client.http import HttpClient
 from nodes.gateway.server import GatewayApi
 from nodes.gateway.server import create_app as gateway_app
-from tests.hostile.lies_of_consent import EVERY_LIE
+from tests.hostile.every_lie import EVERY_LIE
 from tests.hostile.server import add_lies, address
 from tests.hostile.table import Told, honest, told
 from tests.hostile.visits import Visit

@@ -10,10 +10,11 @@ from typing import Any
 
 from ledger import codec
 from ledger.light.bundles import Bundle, MembershipChange, encode_changes
+from ledger.light.permissions import grant_key
 from ledger.light.trust import TrustedChain
 from ledger.primitives import Hash32, MemberId, PatientKey
 from ledger.types.certificate import CertifiedHeader
-from ledger.types.entries import access_log, patient_log, release_log
+from ledger.types.entries import Disclosed, access_log, patient_log, release_log
 from ledger.types.residents import directives_key, share_key
 from tests.light.kit import MAX_AGE_MS, PATIENT
 
@@ -153,6 +154,19 @@ def _share(
 ) -> Visit:
     asked = Asked(f"/v1/state/{share_key(Hash32(share)).hex()}", encoded(bundle))
     return Visit(call, (trusted.encode(), asked, share, about, now_ms, MAX_AGE_MS))
+
+
+def read_certificate(
+    trusted: TrustedChain,
+    bundle: Untrusted,
+    entry: Disclosed,
+    now_ms: int,
+    patient: PatientKey = PATIENT,
+) -> Visit:
+    """The permission or share under which an entry of the verified access log was recorded."""
+    asked = Asked(f"/v1/state/{grant_key(entry).hex()}", encoded(bundle))
+    arguments = (trusted.encode(), asked, entry.encode(), patient, now_ms, MAX_AGE_MS)
+    return Visit("permission certificate", arguments)
 
 
 def read_record(

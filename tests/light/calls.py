@@ -14,7 +14,7 @@ from ledger.commitment import Disclosure, verify_disclosure
 from ledger.crypto.keys import PublicKey, verify_signature
 from ledger.errors import NotCanonical, PeerFault
 from ledger.light import checkpoint as checkpoints
-from ledger.light import consent, records, trust, verify, witnesses
+from ledger.light import consent, permissions, records, trust, verify, witnesses
 from ledger.light.bundles import (
     Bundle,
     LogBundle,
@@ -462,6 +462,20 @@ def own_share(
     chain = TrustedChain.decode(trusted)
     found = consent.verify_own_share(chain, bundle, wanted, key, now_ms, max_age_ms)
     return found.share.encode(), found.closed, found.header.time_ms
+
+
+@call
+def permission_certificate(
+    trusted: bytes, data: bytes, entry: bytes, patient: bytes, now_ms: int, max_age_ms: int
+) -> object:
+    bundle, key = of_kind(data, StateBundle), PatientKey(patient)
+    chain, disclosed = TrustedChain.decode(trusted), Disclosed.decode(entry)
+    found = permissions.verify_permission_certificate(
+        chain, bundle, disclosed, key, now_ms, max_age_ms
+    )
+    if isinstance(found.granted, Permission):
+        return permission(found.granted.encode()), found.header.height
+    return found.granted.encode(), found.header.height
 
 
 @call

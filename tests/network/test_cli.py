@@ -216,6 +216,7 @@ def test_LIGHT_2_a_resident_lists_and_shows_with_medication_hidden(
     # The resident reads as a user of the hospital that bound the key.
     readers = {(item["reader"], item["view"]) for item in accesses}
     assert {("hospital-b", "clinical"), ("hospital-a", "resident")} <= readers
+    assert all(item["covered"].startswith("to height ") for item in accesses)
 
 
 def test_LIGHT_1_saved_proofs_verify_offline_and_no_flipped_bit_does(

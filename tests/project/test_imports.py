@@ -26,7 +26,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ledger.light.bundles", "ledger.light.view_rules"),
     ("ledger.light.trust",),
     ("ledger.light.checkpoint", "ledger.light.verify", "ledger.light.witnesses"),
-    ("ledger.light.consent", "ledger.light.records"),
+    ("ledger.light.consent", "ledger.light.permissions", "ledger.light.records"),
     ("ledger.light.saved",),
     ("ledger.catchup",),
     # ledger: agreement, which knows no execution

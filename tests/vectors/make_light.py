@@ -31,7 +31,7 @@ from ledger.types.entries import (
     release_log,
     view_key,
 )
-from tests.hostile.lies_of_consent import EVERY_LIE
+from tests.hostile.every_lie import EVERY_LIE
 from tests.light import kit
 from tests.light.calls import verdict
 from tests.vectors import fixed, make_light_edges

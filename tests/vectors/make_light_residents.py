@@ -4,12 +4,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger import codec
-from ledger.limits import DIRECTIVES_MAX, RESIDENT_KEYS_MAX, SHARE_ATTEMPTS_MAX, SHARE_ROWS_MAX
-from ledger.primitives import MemberId
+from ledger.light.permissions import grant_key
+from ledger.limits import (
+    DIRECTIVES_MAX,
+    PERMISSION_HEIGHTS,
+    RESIDENT_KEYS_MAX,
+    SHARE_ATTEMPTS_MAX,
+    SHARE_ROWS_MAX,
+)
+from ledger.primitives import Height, MemberId
+from ledger.types.entries import Disclosed, Permission
 from ledger.types.residents import (
     COPY_STATES,
     REFUSAL_REASONS,
     Directive,
+    Share,
     directives_key,
     encode_copies,
     encode_directives,
@@ -25,6 +34,7 @@ from tests.hostile.lies_of_consent import (
     WISHES,
     with_wishes,
 )
+from tests.hostile.lies_of_permissions import BROKEN, OPENED, READ, world
 from tests.light import kit
 from tests.vectors import fixed
 
@@ -48,6 +58,7 @@ def resident_cases(cases: "Cases") -> None:
     copy_cases(cases)
     share_cases(cases)
     consent_cases(cases)
+    covered_cases(cases)
 
 
 def key_cases(cases: "Cases") -> None:
@@ -281,3 +292,51 @@ def consent_cases(cases: "Cases") -> None:
     cases.refuse("ShareClosed", "a share at its end", "link share", *arguments)
     own = (data, expired, SHARE, kit.PATIENT, device, kit.MAX_AGE_MS)
     cases.accept("own expired share", "own share", *own)
+
+
+def covered_cases(cases: "Cases") -> None:
+    """ACC-1: what covered a disclosure, at the first and the last height and moment that it may."""
+    share, permission = fixed.share(), fixed.permission()
+    emergency = replace(permission, purpose="ETREAT")
+
+    def covered(entry: Disclosed, granted: Share | Permission | bytes) -> tuple[Any, ...]:
+        chain = world(kit.story(4))
+        data = granted if isinstance(granted, bytes) else granted.encode()
+        chain.values[grant_key(entry)] = data
+        bundle = chain.state_bundle(chain.commit(), grant_key(entry)).encode()
+        rest = (kit.PATIENT, NOW, kit.MAX_AGE_MS)
+        return "permission certificate", chain.trusted.encode(), bundle, entry.encode(), *rest
+
+    height = READ.height
+    for name, entry, granted in (
+        ("the list alone", replace(READ, rows=()), permission),
+        ("an emergency", replace(READ, purpose="ETREAT"), emergency),
+        ("a break-glass", BROKEN, emergency),
+        ("the last height", READ, replace(permission, expires=height)),
+        ("revoked in the same block", READ, replace(permission, expires=Height(height - 1))),
+        (
+            "given in the same block",
+            READ,
+            replace(permission, expires=Height(height + PERMISSION_HEIGHTS)),
+        ),
+        ("a share", OPENED, share),
+        ("the last moment of a share", OPENED, replace(share, until_ms=OPENED.time_ms + 1)),
+        ("a share that was ended since", OPENED, replace(share, ended=True)),
+        ("a share that was locked since", OPENED, replace(share, attempts_left=0)),
+    ):
+        cases.accept(f"covered: {name}", *covered(entry, granted))
+    refused = "DisclosureNotCovered"
+    for name, entry, granted in (
+        ("revoked in the block before", READ, replace(permission, expires=Height(height - 2))),
+        ("another hospital opens", replace(OPENED, holder=fixed.hospital(2)), share),
+        ("another hospital's link", replace(OPENED, reader_member=fixed.hospital(2)), share),
+        ("fewer records", replace(OPENED, rows=(0,)), share),
+        ("records of a longer number", replace(OPENED, rows=(3, 30)), share),
+        ("a share that ended then", OPENED, replace(share, until_ms=OPENED.time_ms)),
+    ):
+        cases.refuse(refused, f"not covered: {name}", *covered(entry, granted))
+    broken = ("NotCanonical", "a permission that is none"), ("NotCanonical", "a share that is none")
+    for (error, name), entry, data in zip(
+        broken, (READ, OPENED), (share.encode(), permission.encode()), strict=True
+    ):
+        cases.refuse(error, name, *covered(entry, data))

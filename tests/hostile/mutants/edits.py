@@ -14,6 +14,7 @@ PYTHON = (
     "ledger/light/bundles.py",
     "ledger/light/checkpoint.py",
     "ledger/light/consent.py",
+    "ledger/light/permissions.py",
     "ledger/light/records.py",
     "ledger/light/saved.py",
     "ledger/light/trust.py",
@@ -38,8 +39,8 @@ JAVASCRIPT = tuple(
     f"nodes/resident/web/light/{name}.js"
     for name in (
         *("bundles", "bytes", "certificate", "checkpoint", "codec", "consent", "disclosure"),
-        *("entries", "genesis", "json", "keys", "membership", "merkle", "records", "residents"),
-        *("saved", "sealing", "trust", "verify", "view_rules", "witnesses"),
+        *("entries", "genesis", "json", "keys", "membership", "merkle", "permissions", "records"),
+        *("residents", "saved", "sealing", "trust", "verify", "view_rules", "witnesses"),
     )
 )
 

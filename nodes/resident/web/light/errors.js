@@ -236,6 +236,19 @@ export class ShareClosed extends PeerFault {
   }
 }
 
+/** What the chain holds of a permission or share does not allow the disclosure under it. */
+export class DisclosureNotCovered extends PeerFault {
+  /** @param {bigint} height of the disclosure @param {string} reason */
+  constructor(height, reason) {
+    super(
+      "DisclosureNotCovered",
+      `disclosure at height ${height}: ${reason}; report it to the consortium, and ask the ` +
+        "hospital that released",
+      { height, reason },
+    );
+  }
+}
+
 /** The disclosure of a saved proof is of no record that its bundle proves. */
 export class DisclosureUnplaced extends PeerFault {
   /** @param {string} reason */

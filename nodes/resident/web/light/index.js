@@ -41,6 +41,7 @@ export { decodeMember, decodeUserKey, Genesis } from "./genesis.js";
 export { PublicKey } from "./keys.js";
 export { Membership } from "./membership.js";
 export { verifyConsistency, verifyInclusion } from "./merkle.js";
+export { certificateOf, grantKey, verifyPermissionCertificate } from "./permissions.js";
 export {
   hidingRule,
   listOf,

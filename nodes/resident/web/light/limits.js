@@ -23,6 +23,7 @@ export const FIELD_PATH_BYTES_MAX = 1_024;
 export const DISCLOSURE_BYTES_MAX = 64 * 1024 * 1024;
 export const SALT_BYTES = 16;
 export const VIEW_VERSIONS_MAX = 256;
+export const PERMISSION_HEIGHTS = 1_000;
 export const RESIDENT_KEYS_MAX = 4;
 export const DIRECTIVES_MAX = 64;
 export const SHARE_ROWS_MAX = 16;

@@ -67,10 +67,14 @@ export class Session {
 
   /** The value of a state key, or null where it is proved absent. @param {Uint8Array} key */
   async state(key) {
-    const found = await this.ask(`state/${toHex(key)}`, light.StateBundle, (trusted, bundle) =>
+    return (await this.proved(key)).value;
+  }
+
+  /** The same with its header. @param {Uint8Array} key */
+  async proved(key) {
+    return this.ask(`state/${toHex(key)}`, light.StateBundle, (trusted, bundle) =>
       light.verifyStateBundle(trusted, bundle, key, this.now(), this.maxAgeMs),
     );
-    return found.value;
   }
 
   /** What a patient permits and forbids, under its header. @param {Uint8Array} patient */
