@@ -39,7 +39,6 @@ from ledger.types.residents import (
 )
 
 MEMBER_BYTES_MAX = 8_192
-USER_KEY_BYTES_MAX = 1_024
 
 
 def parameters_value(parameters: Parameters) -> Value:
@@ -142,4 +141,4 @@ def _decode_member(data: bytes) -> Member:
 
 @lru_cache(maxsize=4_096)
 def _decode_user(data: bytes) -> UserKey:
-    return UserKey.from_value(codec.decode(data, USER_KEY_BYTES_MAX, "user key"))
+    return UserKey.decode(data)

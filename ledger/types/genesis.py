@@ -17,6 +17,7 @@ GENESIS_BYTES_MAX = 16 * 1024 * 1024
 _NAME_MAX = 100
 _CERTIFICATE_MAX = 4_096
 _ENDPOINT_MAX = 200
+USER_KEY_BYTES_MAX = 1_024
 _ROLES_MAX = 16
 
 MEMBER_KINDS = ("authority", "hospital", "vendor")
@@ -128,6 +129,11 @@ class UserKey:
             self.valid_until_ms,
             self.patient,
         )
+
+    @staticmethod
+    def decode(data: bytes) -> "UserKey":
+        """The state value of ``user_key``; raises NotCanonical, TooLarge or OutOfRange."""
+        return UserKey.from_value(codec.decode(data, USER_KEY_BYTES_MAX, "user key"))
 
     @staticmethod
     def from_value(value: Value) -> "UserKey":

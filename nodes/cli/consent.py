@@ -34,7 +34,7 @@ def decide_copy(
     config: GatewayFile,
     patient: Annotated[str, typer.Argument(help="Patient key in hex, as show prints it.")],
     days: Annotated[
-        int, typer.Option(help="Approve: how long the copy may be read.", min=0, max=3650)
+        int, typer.Option(help="Approve: how long the copy may be read.", min=0, max=30)
     ] = 0,
     refuse: Annotated[str, typer.Option(help="Refuse, for this reason.")] = "",
     json: Json = False,

@@ -230,13 +230,12 @@ def show_wishes(found: Mapping[str, Any]) -> None:
         columns = [c for c in found[name][0] if any(each[c] is not None for each in found[name])]
         rows = [["-" if each[c] is None else each[c] for c in columns] for each in found[name]]
         print_table(title, columns, rows)
-    typer.echo(f"\nShares: {len(found['shares']) or 'none'}")
-    for share in found["shares"]:  # no table: the id is to be copied
-        typer.echo("")
-        print_fields(share)
-    typer.echo(f"\nKeys that act for the patient: {len(found['keys']) or 'none'}")
-    for key in found["keys"]:
-        typer.echo(f"  {key}")
+    # No tables: ids are to be copied.
+    for title, name in (("Shares", "shares"), ("Keys that act for the patient", "keys")):
+        typer.echo(f"\n{title}: {len(found[name]) or 'none'}")
+        for each in found[name]:
+            typer.echo("")
+            print_fields(each)
 
 
 def show_query(found: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from ledger.crypto.keys import PublicKey
 from ledger.errors import PeerFault
 from ledger.primitives import Hash32, KeyId, PatientKey, Signature, TimestampMs
+from ledger.types.entries import user_key
+from ledger.types.genesis import UserKey
 from ledger.types.residents import (
     copies_key,
     decode_copies,
@@ -26,12 +28,14 @@ from nodes.cli.show import (
     record_members,
     save_proof,
     share_members,
+    utc_text,
 )
 from nodes.client.connect import gateway_of
 from nodes.client.enrolment import EnrolmentCode, check_digits
 from nodes.client.hospital import HospitalClient
-from nodes.client.http import RequestIdentity
+from nodes.client.http import AnswerUnreadable, RequestIdentity
 from nodes.client.records import ShownRecord
+from nodes.client.session import LightSession
 from nodes.config import GatewayConfig, load_config, load_genesis
 from nodes.signer.key_files import FileSigner
 
@@ -153,6 +157,7 @@ async def wishes(file: Path, system: str, identifier: str) -> Members:
         found = await session.directives(patient)
         copies = (await session.state(copies_key(patient))).value
         keys = (await session.state(resident_keys_key(patient))).value
+        ids = decode_resident_keys(keys) if keys else ()
         shares = await session.shares(patient)
         now_ms = found.header.time_ms
         return {
@@ -163,14 +168,30 @@ async def wishes(file: Path, system: str, identifier: str) -> Members:
             "directives": [directive_members(each, now_ms) for each in found.directives],
             "copies": [copy_members(each) for each in decode_copies(copies)] if copies else [],
             "shares": [share_members(share_id, each) for share_id, each in shares],
-            "keys": [key.hex() for key in decode_resident_keys(keys)] if keys else [],
+            "keys": [await _key_members(session, each) for each in ids],
         }
+
+
+async def _key_members(session: LightSession, key_id: KeyId) -> Members:
+    """A key that acts for a patient; it may have expired."""
+    found = await session.state(user_key(key_id))
+    if found.value is None:
+        raise AnswerUnreadable(session.chain.http.base_url, "it lists a key that nobody registered")
+    user = UserKey.decode(found.value)
+    return {
+        "key": key_id.hex(),
+        "role": ", ".join(user.roles),
+        "hospital": user.member,
+        "valid_until": utc_text(user.valid_until_ms),
+    }
 
 
 async def decide_copy(file: Path, patient: bytes, refused: str | None, days: int) -> Members:
     """The own hospital's answer to a request for a full copy."""
-    until = TimestampMs(0 if refused else time.time_ns() // 1_000_000 + days * _DAY_MS)
     async with _client(load_config(GatewayConfig, file), "administrator") as client:
+        # From the chain's time on, which is what the contract compares it with.
+        now_ms = (await client.session.refresh()).time_ms
+        until = TimestampMs(0 if refused else now_ms + days * _DAY_MS)
         await client.decide_copy(PatientKey(patient), refused, until)
     answer = {"state": "refused", "reason": refused} if refused else {"state": "approved"}
     return {"patient": patient.hex()} | answer | {"until_ms": until}

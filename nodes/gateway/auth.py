@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ledger import codec
 from ledger.crypto.keys import verify_signature
 from ledger.errors import BadSignature, OutOfRange
 from ledger.light.verify import VerifiedValue
@@ -28,7 +27,6 @@ REQUEST_AGE_MAX_MS = 60_000
 """A request signed longer ago, or this far ahead, is refused."""
 NONCES_MAX = 100_000
 """Requests of the last REQUEST_AGE_MAX_MS that are remembered; beyond it the gateway is busy."""
-_USER_KEY_BYTES_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class RequestAuthenticator:
         found = await self._find_key(user_key(stamp.key_id))
         if found.value is None:
             raise _not_accepted()
-        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
+        user = UserKey.decode(found.value)
         # What it asks for is committed one block later at the earliest; a key that was ended in
         # the newest block is valid there for the last time.
         if user.valid_until_ms <= found.header.time_ms + 1:

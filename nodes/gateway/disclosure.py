@@ -38,7 +38,6 @@ from nodes.ports import TraceSink
 PAGE_RECORDS_MAX = 500
 """De-identified records in one answer."""
 ATTACHMENTS_MAX = 4_096
-_USER_KEY_BYTES_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True)

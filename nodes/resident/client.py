@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger import codec
 from ledger.codec import Value
 from ledger.crypto.keys import Signer
 from ledger.errors import WorldFault
@@ -23,7 +22,6 @@ from nodes.client.transactions import TransactionClient
 
 VIEW = "resident"
 PURPOSE = "PATRQT"
-_USER_KEY_BYTES_MAX = 1_024
 
 
 @dataclass(eq=False)
@@ -56,7 +54,7 @@ class ResidentClient:
         found = await self.session.state(user_key(key_id))
         if found.value is None:
             raise NotBound(key_id)
-        user = UserKey.from_value(codec.decode(found.value, _USER_KEY_BYTES_MAX, "user key"))
+        user = UserKey.decode(found.value)
         if user.patient is None:
             raise NotBound(key_id)
         return user.patient

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.registry import Registry
-from ledger import codec, execution
+from ledger import execution
 from ledger.contract_api import Column
 from ledger.crypto.keys import PublicKey, Verified
 from ledger.errors import PeerFault
@@ -101,7 +101,7 @@ class TestNode:
         value = self.store.get(Column.VALUE, user_key(signer))
         if signer in KEYS or value is None:
             return KEYS[signer]
-        return UserKey.from_value(codec.decode(value, 1_024, "user key")).public_key
+        return UserKey.decode(value).public_key
 
     async def wait_committed(self, transaction_id: Hash32, timeout_ms: int) -> None:
         return None

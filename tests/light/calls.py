@@ -172,7 +172,7 @@ def saved_bytes(data: bytes) -> object:
 
 @call
 def user_key(data: bytes) -> object:
-    user = UserKey.from_value(codec.decode(data, 1_024, "user key"))
+    user = UserKey.decode(data)
     return user.member, user.public_key.key_id, user.roles, user.valid_until_ms, user.patient
 
 

@@ -383,7 +383,8 @@ async def test_G8_staff_see_what_a_patient_wishes_and_answer_it(
         assert [copy["state"] for copy in seen["copies"]] == ["requested"]
         assert seen["shares"][-1]["share"] == bytes(share).hex()
         assert seen["shares"][-1]["state"] == "open"
-        assert seen["keys"] == [signer.public_key.key_id.hex()]
+        assert [key["key"] for key in seen["keys"]] == [signer.public_key.key_id.hex()]
+        assert [key["role"] for key in seen["keys"]] == ["resident"]
         assert not [line for line in (await asyncio.to_thread(on_screen)).splitlines()
                     if cell_len(line) > 80]  # fmt: skip
 

@@ -147,7 +147,7 @@ def test_the_manual_names_errors_that_exist() -> None:
 
 
 CODE = re.compile(r"[a-z-]+/[a-z-]+")
-REFUSALS = {"Problem", "Refused", "TransactionRefused", "SubmitResult"}
+REFUSALS = {"Problem", "Receipt", "Refused", "SubmitResult", "TransactionRefused"}
 OF_EVERY_CONTRACT = {"unknown-action", "bad-arguments", "not-permitted"}
 
 

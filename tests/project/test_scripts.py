@@ -1,5 +1,6 @@
 """The scripts a newcomer starts: they parse, are executable, and say what they do."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -119,3 +120,16 @@ def test_no_test_run_is_a_failure(tmp_path: Path) -> None:
         result = run("bash", "-c", copy, "scripts/test", *arguments)
         assert result.returncode == 1, result.stderr
         assert "Some checks failed." in result.stderr
+
+
+def test_the_bench_of_the_light_client_measures() -> None:
+    program = ROOT / "scripts/bench_light.py"
+    words = ("--json", "--times", "1", "--sizes", "1")
+    result = run(sys.executable, program, *words, PYTHONPATH=str(ROOT))
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert {kind: list(sizes) for kind, sizes in found.items()} == {
+        "return_visit": ["4"], "first_visit": ["4x0"], "list": ["10"],
+    }  # fmt: skip
+    figures = [each for sizes in found.values() for each in sizes.values()]
+    assert all(each[name] > 0 for each in figures for name in ("bytes", "chromium_ms"))

@@ -355,7 +355,8 @@ class DiskStorage(MemoryStorage):
         if not self._sealed:
             return False
         key, other = self._any_key(random), self._any_key(random)
-        if self._sealed[key] == self._sealed[other]:
+        # What is rotten may be this key's own value of before, which no checksum tells from a new.
+        if self._sealed[key] == self._sealed[other] or other in self.rotten:
             return False
         self._sealed[key] = self._sealed[other]
         self.rotten.add(key)

@@ -106,8 +106,11 @@ export function decodePatientEntry(data) {
     epoch: codec.uint(fields[4], "row epoch"),
     sealed: codec.binary(fields[5], "row sealed metadata", SEALED_BYTES_MAX),
     supersedes: fields[6] === null ? null : codec.hash32(fields[6], "superseded row"),
-    // The bytes are the only ones of this row: ``decode`` takes no others.
-    hash: hashTagged("row", data),
+    // The bytes are the only ones of this row: ``decode`` takes no others. Most lists ask for no
+    // hash, and hashing is what costs a long list most.
+    get hash() {
+      return hashTagged("row", data);
+    },
   };
 }
 

@@ -75,11 +75,20 @@ export async function verifyPatientList(trusted, bundle, patient, nowMs, maxAgeM
  * @returns {PatientList}
  */
 export function listOf(log, patient) {
-  /** @type {{index: number, row: Row, name: string}[]} */
+  /** @type {{index: number, row: Row}[]} */
   const rows = [];
   // By hash: where the same row stands twice, a status is about both.
   /** @type {Map<string, {member: string, status: string | null}>} */
   const known = new Map();
+  /** @type {string[]} names in `known` of the first rows; none are needed until one is changed */
+  const names = [];
+  const nameRows = () => {
+    for (const { row } of rows.slice(names.length)) {
+      const name = toHex(row.hash);
+      names.push(name);
+      if (!known.has(name)) known.set(name, { member: row.member, status: null });
+    }
+  };
   log.entries.forEach((data, index) => {
     const entry = decodePatientEntry(data);
     if (!equal(entry.patient, patient)) {
@@ -87,6 +96,7 @@ export function listOf(log, patient) {
     }
     const changed = entry.kind === "row" ? entry.supersedes : entry.row;
     if (changed !== null) {
+      nameRows();
       const target = known.get(toHex(changed));
       if (target === undefined) {
         throw new EntryRefused(index, "it changes a row that does not come before it");
@@ -96,14 +106,11 @@ export function listOf(log, patient) {
       }
       target.status = worse(target.status, entry.kind === "row" ? "superseded" : entry.status);
     }
-    if (entry.kind === "row") {
-      const name = toHex(entry.hash);
-      rows.push({ index, row: entry, name });
-      if (!known.has(name)) known.set(name, { member: entry.member, status: null });
-    }
+    if (entry.kind === "row") rows.push({ index, row: entry });
   });
+  if (known.size > 0) nameRows();
   return {
-    rows: rows.map(({ index, row, name }) => ({ index, row, status: known.get(name)?.status ?? null })),
+    rows: rows.map((each, i) => ({ ...each, status: known.get(names[i] ?? "")?.status ?? null })),
     header: log.header,
   };
 }
