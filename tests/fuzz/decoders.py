@@ -46,7 +46,13 @@ from ledger.primitives import Height, Nonce, Signature, TimestampMs, View
 from ledger.snapshot import messages as snapshot
 from ledger.types import block, certificate, entries, governance, residents
 from ledger.types.evidence import EVIDENCE_BYTES_MAX, Evidence, Statement
-from ledger.types.genesis import GENESIS_BYTES_MAX, Genesis, Member, UserKey
+from ledger.types.genesis import (
+    GENESIS_BYTES_MAX,
+    USER_KEY_BYTES_MAX,
+    Genesis,
+    Member,
+    UserKey,
+)
 from ledger.types.membership import MEMBERSHIP_BYTES_MAX, VOTERS_BYTES_MAX, Membership, Voters
 from ledger.types.transaction import SignedTransaction, Transaction
 from nodes import frames, voting
@@ -274,11 +280,11 @@ def _genesis_decoders() -> Iterable[Decoder]:
     )
     yield _bytes(
         "user key",
-        lookup._decode_user,
+        UserKey.decode,
         lambda found: codec.encode(found.to_value()),
-        lookup.USER_KEY_BYTES_MAX,
+        USER_KEY_BYTES_MAX,
         *(codec.encode(user.to_value()) for user in document.users),
-        inner=(UserKey.from_value,),
+        inner=(UserKey.from_value, lookup._decode_user),
     )
     yield _bytes(
         "parameters",
