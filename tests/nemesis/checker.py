@@ -7,6 +7,7 @@ checked, each with the name under which it is reported:
 - ``doubled``: a transaction, or an acknowledged position, occurs twice
 - ``lost``: what was acknowledged is not in the chain, or with another receipt or elsewhere
 - ``invented``: the chain holds what no client asked for
+- ``accused``: a validator is reported for a double vote though it never lost what it had signed
 - ``real-time``: an operation stands before one that was acknowledged before it was invoked
 - ``model``: a receipt is not what a dumb model answers at that position
 - ``stale``: a fresh read is below what was established before it was invoked
@@ -14,18 +15,20 @@ checked, each with the name under which it is reported:
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ledger.types.entries import LogRoot, Permission
 from tests.nemesis.history import UNKNOWN, Operation
-from tests.nemesis.model import Call, Model
+from tests.nemesis.model import Call, Model, accused_in
 
 AFTER_BLOCK = 1 << 62
 """Index of a read of a height: behind everything in its block."""
 
 RENEWAL = ("governance", "renew_key")
 """What the operators of validators ask for, beside all clients."""
+REPORT = ("evidence", "report")
+"""What validators report of each other."""
 
 Position = tuple[int, int]
 
@@ -49,11 +52,19 @@ class CommittedBlock:
 class Checker:
     """One pass over each; memory and time are linear in history and chain."""
 
-    def __init__(self, history: Sequence[Operation], users: Mapping[bytes, str]) -> None:
+    def __init__(
+        self,
+        history: Sequence[Operation],
+        users: Mapping[bytes, str],
+        voters: Mapping[bytes, str],
+        forgetful: Set[str],
+    ) -> None:
+        """``users`` and ``voters``: members by key id; ``forgetful``: who may vote twice."""
         self.anomalies: list[Anomaly] = []
         self.positions: dict[str, Position] = {}
         """Where the chain has each transaction."""
-        self.model = Model(users)
+        self.model = Model(users, voters)
+        self._forgetful = forgetful
         self._asked = {op.id: op for op in history if op.id}
         self._history = history
         self._height = 0
@@ -92,8 +103,7 @@ class Checker:
             self.positions.setdefault(name, place)
             asked = self._asked.get(name)
             if asked is None:
-                if (call.contract, call.action) != RENEWAL:
-                    self._report("invented", f"{name} at {place}: no client asked for it")
+                self._check_unasked(call, name, place)
             elif asked.outcome != UNKNOWN and bytes.fromhex(asked.receipt) != call.receipt:
                 self._report("lost", f"{_name(asked)}: the chain has another receipt")
             expected = self.model.answer(call, block.height)
@@ -105,6 +115,15 @@ class Checker:
         for op in self._reads.get(block.height, ()):
             if not self._reads_model(op):
                 self._report("read", f"{_name(op)} at height {block.height}: {op.key} {op.value}")
+
+    def _check_unasked(self, call: Call, name: str, place: Position) -> None:
+        what = (call.contract, call.action)
+        if what == REPORT:
+            accused = self.model.voters.get(accused_in(call), "nobody")
+            if accused not in self._forgetful:
+                self._report("accused", f"{name} at {place}: {accused}")
+        elif what != RENEWAL:
+            self._report("invented", f"{name} at {place}: no client asked for it")
 
     def _reads_model(self, op: Operation) -> bool:
         """Whether the value is the model's, at the end of the block that was just applied."""

@@ -30,6 +30,10 @@ RENEWAL_SECONDS = 60.0
 STOP_FILE = "stop"
 """Who makes this file in the run's directory ends the faults; what was done is judged."""
 
+FORGETFUL = {
+    *("backup_restored", "safety_truncated", "safety_flipped", "safety_lost", "safety_stale"),
+}
+
 Fault = Callable[[], Awaitable[None]]
 
 
@@ -46,6 +50,8 @@ class Nemesis:
         self._began = time.monotonic()
         self._seconds = seconds
         self.faults: Counter[str] = Counter()
+        self.forgetful: set[str] = set()
+        """Validators that may not have known what they had signed."""
         self._journal = backups / "faults.jsonl"
         self._stop = backups / STOP_FILE
         self.not_possible: dict[str, str] = {}
@@ -54,6 +60,8 @@ class Nemesis:
     def _count(self, kind: str, *what: str) -> None:
         """One fault has begun."""
         self.faults[kind] += 1
+        if kind in FORGETFUL:
+            self.forgetful.update(what[:1])
         at = time.strftime("%H:%M:%S", time.gmtime())
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps([at, kind, *what]) + "\n")

@@ -135,7 +135,8 @@ class Run:
     async def _judge(self, height: int) -> None:
         cluster, reader = self.cluster, self.reader
         users = {user.public_key.key_id: user.member for user in cluster.genesis.users}
-        checker = Checker(self.history.operations, users)
+        voters = {v.public_key.key_id: v.member for v in cluster.genesis.membership.validators}
+        checker = Checker(self.history.operations, users, voters, self.nemesis.forgetful)
         say(f"{len(reader.hashes)} of {height} heights are read; comparing with all validators")
         try:
             await self._read_to(height)

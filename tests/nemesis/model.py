@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ledger.codec import Value
 from ledger.crypto.keys import PublicKey
+from ledger.types.evidence import Evidence
 
 PERMISSION_HEIGHTS = 1_000
 
@@ -29,6 +30,13 @@ class Call:
 Answer = tuple[str, tuple[Value, ...]]
 
 
+def accused_in(call: Call) -> bytes:
+    """Key id of the validator whose double vote is reported."""
+    encoded = call.args[0]
+    assert isinstance(encoded, bytes)
+    return Evidence.decode(encoded).key_id
+
+
 @dataclass
 class Row:
     """An entry of a patient's log that can be superseded."""
@@ -50,9 +58,12 @@ class Grant:
 class Model:
     """What each call must answer, in the order of the chain."""
 
-    def __init__(self, users: Mapping[bytes, str]) -> None:
-        """``users``: the member of each key id."""
+    def __init__(self, users: Mapping[bytes, str], voters: Mapping[bytes, str]) -> None:
+        """``users``: the member of each key id; ``voters``: that of each first consensus key."""
         self.users = users
+        self.voters = dict(voters)
+        self.accused: set[bytes] = set()
+        """Key ids."""
         self.logs: dict[bytes, list[Row | None]] = defaultdict(list)
         """Entries of each patient's log; None for a change of status."""
         self.grants: dict[bytes, Grant] = {}
@@ -124,7 +135,17 @@ class Model:
         if encoded in self.renewed_keys:
             return "governance/key-exists", ()
         self.renewed_keys.add(encoded)
-        return "ok", (PublicKey.decode(encoded).key_id,)
+        key_id = PublicKey.decode(encoded).key_id
+        self.voters[key_id] = self.users[call.signer]
+        return "ok", (key_id,)
+
+    def _evidence_report(self, call: Call, height: int) -> Answer:
+        key_id = accused_in(call)
+        member = self.voters[key_id]
+        if key_id in self.accused:
+            return "evidence/already-recorded", (member,)
+        self.accused.add(key_id)
+        return "ok", (member,)
 
     def _grant(self, call: Call) -> Grant | None:
         permission = call.args[0]

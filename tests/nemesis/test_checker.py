@@ -5,16 +5,20 @@ from dataclasses import replace
 import pytest
 
 from ledger.codec import Value
-from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey
+from ledger.primitives import Hash32, Height, KeyId, MemberId, PatientKey, Signature, View
 from ledger.types.block import Receipt
 from ledger.types.entries import LogRoot, Permission, patient_log, permission_key
+from ledger.types.evidence import VOTE_TAGS, Evidence, Statement
 from tests.nemesis.checker import Checker, CommittedBlock
 from tests.nemesis.history import OK, REFUSED, Operation
 from tests.nemesis.model import Call, Model
+from tests.vectors import fixed
 
 PATIENT = PatientKey(b"p" * 32)
 GATEWAY, DOCTOR, OTHER = (KeyId(bytes([i]) * 32) for i in range(3))
 USERS = {bytes(GATEWAY): "a", bytes(DOCTOR): "a", bytes(OTHER): "b"}
+VOTER = KeyId(b"v" * 32)
+VOTERS = {bytes(VOTER): "b"}
 NEEDED = 2
 SERVERS = ("a", "b", "c")
 
@@ -23,7 +27,7 @@ class Story:
     """A history and its chain, one operation after another, each in a block of its own."""
 
     def __init__(self) -> None:
-        self.model = Model(USERS)
+        self.model = Model(USERS, VOTERS)
         self.history: list[Operation] = []
         self.blocks: list[CommittedBlock] = []
         self.now = 0
@@ -56,8 +60,8 @@ class Story:
         self.history.append(op)
         return op
 
-    def kinds(self) -> set[str]:
-        checker = Checker(self.history, USERS)
+    def kinds(self, *forgetful: str) -> set[str]:
+        checker = Checker(self.history, USERS, VOTERS, set(forgetful))
         for block in self.blocks:
             checker.add(block)
         return {anomaly.kind for anomaly in checker.finish(NEEDED)}
@@ -211,6 +215,23 @@ def test_SAFE_3_a_broken_history_is_reported(break_it):
     story = true_story()
     break_it(story)
     assert BREAKS[break_it] in story.kinds()
+
+
+def unasked(story: Story, signer: KeyId, contract: str, action: str, *args: Value) -> None:
+    story.call(contract, signer, contract, action, *args)
+    story.history.pop()
+
+
+def test_a_renewed_key_and_a_report_need_no_client_and_an_innocent_accused_is_named():
+    story = true_story()
+    unasked(story, OTHER, "governance", "renew_key", fixed.validator_signer(1).public_key.encoded)
+    assert story.kinds() == set()
+    statements = (Statement(Hash32(bytes([i]) * 32), Signature(bytes(65))) for i in (1, 2))
+    evidence = Evidence(VOTE_TAGS[0], Height(3), View(0), VOTER, *statements)
+    unasked(story, VOTER, "evidence", "report", evidence.encode())
+    unasked(story, VOTER, "evidence", "report", evidence.encode())
+    assert story.kinds("b") == set()
+    assert story.kinds("a") == {"accused"}
 
 
 def test_operations_without_an_answer_may_stand_anywhere_after_they_began_or_nowhere():

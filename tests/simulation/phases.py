@@ -270,7 +270,8 @@ def _heal_all(swarm: Swarm) -> list[int]:
     for node, clock in zip(swarm.nodes, swarm.clocks, strict=True):
         clock.skew_ms = options.skews_ms[node.index]
     swarm.losses.replace_rotten()
-    reliable, quorum = swarm.reliable(), oracle.quorum(swarm.chain.newest.n)
+    quorum = oracle.quorum(swarm.chain.newest.n)
+    reliable = [i for i in swarm.reliable() if not _lacks_own_blocks(swarm, i)]
     # Then a change may be carried or heard of now, and all may be needed after it: also one whom
     # it gives a vote.
     changing = swarm.votes.pending or _change_is_unheard(swarm, reliable)
@@ -287,6 +288,15 @@ def _heal_all(swarm: Swarm) -> list[int]:
             swarm.note("node stays dead")
             swarm.kill(index)
     return core
+
+
+def _lacks_own_blocks(swarm: Swarm, index: int) -> bool:
+    """Whether it lost its ledger, and has no vote until it has fetched what it had voted for.
+
+    Such a one is faulty until then: where another may stay dead, nobody may have that block.
+    """
+    driver = swarm.nodes[index].driver
+    return index in swarm.options.losers and (driver is None or driver.observer)
 
 
 def _change_is_unheard(swarm: Swarm, reliable: list[int]) -> bool:
