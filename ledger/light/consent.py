@@ -95,7 +95,8 @@ def verify_share(
     another, and ShareClosed where the contract would refuse an opening at the header's time. A
     server proves a share before it commits the opening, so an honest one shows an open share.
     """
-    found = _share_at(trusted, bundle, share_id, now_ms, max_age_ms)
+    key = share_key(share_id)
+    found = share_of(verify_state_bundle(trusted, bundle, key, now_ms, max_age_ms))
     if found.share.token_hash != share_token_hash(token):
         raise WrongShare("it has another token than the link")
     if found.closed is not None:
@@ -113,13 +114,22 @@ def verify_own_share(
 ) -> VerifiedShare:
     """A share as its patient sees it, open or closed.
 
-    Raises what ``verify_state_bundle`` and ``share_of`` raise, and WrongShare where it is of
-    another patient.
+    Raises what ``verify_state_bundle`` and ``own_share_of`` raise.
     """
-    found = _share_at(trusted, bundle, share_id, now_ms, max_age_ms)
-    if found.share.patient != patient:
+    key = share_key(share_id)
+    found = verify_state_bundle(trusted, bundle, key, now_ms, max_age_ms)
+    return own_share_of(found, patient)
+
+
+def own_share_of(found: VerifiedValue, patient: PatientKey) -> VerifiedShare:
+    """The share of a patient in a verified value.
+
+    Raises what ``share_of`` raises, and WrongShare where it is of another patient.
+    """
+    own = share_of(found)
+    if own.share.patient != patient:
         raise WrongShare("it is of another patient")
-    return found
+    return own
 
 
 def share_of(found: VerifiedValue) -> VerifiedShare:
@@ -130,10 +140,3 @@ def share_of(found: VerifiedValue) -> VerifiedShare:
     if found.value is None:
         raise WrongShare("the chain holds none of that id")
     return VerifiedShare(Share.decode(found.value), found.header)
-
-
-def _share_at(
-    trusted: TrustedChain, bundle: StateBundle, share_id: Hash32, now_ms: int, max_age_ms: int
-) -> VerifiedShare:
-    key = share_key(share_id)
-    return share_of(verify_state_bundle(trusted, bundle, key, now_ms, max_age_ms))

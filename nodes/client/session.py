@@ -159,29 +159,11 @@ class LightSession:
 
     async def directives(self, patient: PatientKey) -> consent.VerifiedDirectives:
         """What a patient permits and forbids, as the chain proves."""
-
-        def check(trusted: TrustedChain, bundle: StateBundle) -> consent.VerifiedDirectives:
-            return consent.verify_directives(
-                trusted, bundle, patient, self._now_ms(), self._max_age_ms
-            )
-
-        key = directives_key(patient)
-        _, found = await self._ask(lambda: self.chain.state(key), StateBundle, check)
-        self._keep(found.header)
-        return found
+        return consent.directives_of(await self.state(directives_key(patient)))
 
     async def own_share(self, share_id: Hash32, patient: PatientKey) -> consent.VerifiedShare:
         """A share of a patient, open or closed, as the chain proves."""
-
-        def check(trusted: TrustedChain, bundle: StateBundle) -> consent.VerifiedShare:
-            return consent.verify_own_share(
-                trusted, bundle, share_id, patient, self._now_ms(), self._max_age_ms
-            )
-
-        key = share_key(share_id)
-        _, found = await self._ask(lambda: self.chain.state(key), StateBundle, check)
-        self._keep(found.header)
-        return found
+        return consent.own_share_of(await self.state(share_key(share_id)), patient)
 
     async def certificates(
         self, patient: PatientKey, entries: Sequence[Disclosed]
